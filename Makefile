@@ -1,0 +1,65 @@
+# Two commands for a newcomer: `make demo` and `make test`. Everything else is listed by `make help`.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SOURCES := platform crypto governance cli migrations tests benchmarks examples
+SOURCE_PACKAGES := platform/fedseal crypto/fedseal_crypto governance/fedseal_governance cli/fedseal_cli migrations/fedseal_migrations
+BENCHES := $(patsubst benchmarks/%.py,bench-%,$(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
+
+.PHONY: help setup demo test check lint types imports unit docs bench $(BENCHES) proto vectors format constraints clean
+
+help: ## list the targets
+	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	# torch first and alone: asked for together with others, some resolvers take a CUDA build
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $(STAMP)
+
+setup: $(STAMP) ## install fedseal and its development tools into .venv
+
+demo: setup ## four hospitals train one model, in ./demo
+	$(BIN)/fedseal demo --folder demo --force
+
+test: setup lint types imports unit ## lint, types, import contract and tests
+
+lint: setup ## ruff, rules and format
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+
+types: setup ## mypy --strict
+	$(BIN)/mypy $(SOURCE_PACKAGES) tests
+
+imports: setup ## cli -> platform -> governance -> crypto
+	$(BIN)/lint-imports
+
+unit: setup ## the tests alone
+	$(BIN)/python -m pytest -q
+
+docs: setup ## regenerate the reference pages from the code and check the links
+	$(BIN)/python docs/build.py
+
+bench: $(BENCHES) ## every benchmark; `make bench-NAME JSON=FILE` for one
+
+$(BENCHES): bench-%: setup
+	JSON=$(JSON) $(BIN)/python benchmarks/$*.py
+
+proto: setup ## regenerate the gRPC code from platform/fedseal/wire/protos
+	$(BIN)/python platform/fedseal/wire/protos/generate.py
+
+vectors: setup ## regenerate the known-answer vectors
+	$(BIN)/python tests/vectors/make_masking_vectors.py
+
+format: setup ## let ruff rewrite
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+constraints: setup ## write the installed versions to constraints.txt
+	$(BIN)/python -m pip freeze --exclude-editable | grep -iv '^torch==' > constraints.txt
+	echo 'torch==2.13.0' >> constraints.txt
+
+clean: ## remove the environment and every output
+	rm -rf $(VENV) demo benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis

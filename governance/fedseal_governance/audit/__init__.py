@@ -1,0 +1,58 @@
+"""A party's audit log as a transparency log: append, checkpoint, prove, witness, export, verify.
+
+Start with `AuditLog`: `append` writes an entry in the transaction of the change it records. `verify_bundle`
+and `verify_proof` need nothing but public keys. The entry's rules are in `entries`, the bundle's format in
+`_bundle_format`.
+"""
+
+from fedseal_governance.audit.bundle import Exported
+from fedseal_governance.audit.checkpoints import SignedCheckpoint
+from fedseal_governance.audit.entries import CLOCK_SET_BACK, CLOCK_TOLERANCE, Entry
+from fedseal_governance.audit.errors import (
+    AuditError,
+    BundleMalformed,
+    CheckpointWrong,
+    DocumentWrong,
+    EntryRefused,
+    EntryWrong,
+    ExportRefused,
+    ForkDetected,
+    KeyMissing,
+    LeavesWrong,
+    NotCovered,
+    ProofWrong,
+    RolledBack,
+)
+from fedseal_governance.audit.log import AuditLog
+from fedseal_governance.audit.proofs import InclusionProof, ProvenEntry, verify_proof
+from fedseal_governance.audit.verify import Verified, verify_bundle
+from fedseal_governance.audit.witness import SeenCheckpoint, Witness
+
+__all__ = [
+    "CLOCK_SET_BACK",
+    "CLOCK_TOLERANCE",
+    "AuditError",
+    "AuditLog",
+    "BundleMalformed",
+    "CheckpointWrong",
+    "DocumentWrong",
+    "Entry",
+    "EntryRefused",
+    "EntryWrong",
+    "ExportRefused",
+    "Exported",
+    "ForkDetected",
+    "InclusionProof",
+    "KeyMissing",
+    "LeavesWrong",
+    "NotCovered",
+    "ProofWrong",
+    "ProvenEntry",
+    "RolledBack",
+    "SeenCheckpoint",
+    "SignedCheckpoint",
+    "Verified",
+    "Witness",
+    "verify_bundle",
+    "verify_proof",
+]

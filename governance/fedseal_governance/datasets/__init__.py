@@ -1,0 +1,28 @@
+"""Datasets registered at a node: schema, what was pinned at registration, and drift since then.
+
+The data itself never comes here; the platform hands in counts and digests.
+"""
+
+from fedseal_governance.datasets.registry import (
+    DatasetFacts,
+    Registration,
+    compare,
+    list_registered,
+    register,
+    registered,
+)
+from fedseal_governance.datasets.schema import Column, ColumnRole, ColumnType, DatasetSchema, load_schema
+
+__all__ = [
+    "Column",
+    "ColumnRole",
+    "ColumnType",
+    "DatasetFacts",
+    "DatasetSchema",
+    "Registration",
+    "compare",
+    "list_registered",
+    "load_schema",
+    "register",
+    "registered",
+]

@@ -1,0 +1,346 @@
+"""Policies in the party's database: proposed, signed by officers, in force, ended.
+
+Rules kept here:
+
+1. A policy belongs to the party's own organisation and carries a version higher than any before it.
+2. It comes into force when as many distinct compliance officers of that organisation as the file itself
+   asks for have signed its exact bytes, and at least one of them is not its proposer.
+3. One version of a policy is in force at a time, and no two policies speak for the same dataset.
+4. What is used is verified again: digest, signatures, number of officers; a row that was edited by hand
+   is found.
+5. Every change is noted in the audit log in the same transaction.
+
+States and steps are in `fedseal_governance.policy.lifecycle`.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from fedseal_crypto.certificates import Member
+from fedseal_crypto.digests import Digest, sha256_hex
+from fedseal_crypto.dsse import SignedDocument
+from fedseal_crypto.errors import CryptoError
+from fedseal_crypto.identity import PartyKind, Role
+from fedseal_governance.acts import Act
+from fedseal_governance.errors import AlreadyDone, NotFound, RefusedError, TamperError
+from fedseal_governance.policy.lifecycle import PolicyState, PolicyStep, after
+from fedseal_governance.policy.model import PolicyDocument, load_policy
+from fedseal_governance.policy.tables import PolicyRow, PolicySignatureRow
+from fedseal_governance.trust import Trust
+
+POLICY_TYPE = "application/vnd.fedseal.policy+yaml"
+"""DSSE payload type of a policy file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPolicy:
+    """A policy as the database holds it.
+
+    Attributes:
+        content: the exact bytes of the file.
+        signed: the file with the signatures so far, None before the first.
+        signers: the officers who signed, in order.
+    """
+
+    digest: Digest
+    document: PolicyDocument
+    content: bytes
+    signed: SignedDocument | None
+    signers: tuple[str, ...]
+    state: PolicyState
+    proposer: str
+    proposed_at: datetime
+    approved_at: datetime | None
+    in_force_at: datetime | None
+    ended_at: datetime | None
+    reason: str
+
+    @property
+    def signatures_missing(self) -> int:
+        """How many officers still have to sign; a proposer's signature alone is never enough."""
+        others = any(signer != self.proposer for signer in self.signers)
+        return max(0 if others else 1, self.document.approval.compliance_officers - len(self.signers))
+
+
+def propose(act: Act, content: bytes, *, filename: str, organisation: str) -> StoredPolicy:
+    """Store a policy file for approval; ``act.actor`` is its proposer.
+
+    Args:
+        act: who proposes it, and when.
+        content: the exact bytes of the file.
+        filename: its name, for messages.
+        organisation: the party's own organisation.
+
+    Raises:
+        DocumentError: the file is not a policy.
+        AlreadyDone: these bytes were proposed before.
+        RefusedError: wrong owner, version not higher, or already past its last day.
+    """
+    document = load_policy(content, filename)
+    digest = sha256_hex(content)
+    if document.owner != organisation:
+        raise RefusedError(
+            f'{filename}: `owner` is "{document.owner}", but this party belongs to "{organisation}"; correct it'
+        )
+    if act.session.get(PolicyRow, digest) is not None:
+        raise AlreadyDone(
+            f"{filename} was proposed before ({document.title}); approve it, or raise `version`"
+        )
+    latest = act.session.scalar(select(func.max(PolicyRow.version)).where(PolicyRow.name == document.policy))
+    if latest is not None and document.version <= latest:
+        raise RefusedError(
+            f"{filename}: `version` is {document.version}, but version {latest} of {document.policy} exists; "
+            f"write {latest + 1}"
+        )
+    if document.valid.until < _today(act.now):
+        raise RefusedError(f"{filename}: `valid.until` is {document.valid.until}, which is past; extend it")
+    row = PolicyRow(
+        digest=digest,
+        name=document.policy,
+        version=document.version,
+        content=content,
+        state=after(PolicyState.DRAFT, PolicyStep.PROPOSE, title=document.title),
+        proposer=act.actor,
+        proposed_at=act.now,
+        reason="",
+    )
+    act.session.add(row)
+    act.session.flush()
+    act.note("policy.proposed", digest, name=document.policy, version=document.version)
+    return _stored(act.session, row)
+
+
+def approve(act: Act, digest: Digest, signature: SignedDocument, trust: Trust) -> StoredPolicy:
+    """Add one officer's signature; with the last one needed the policy comes into force on its first day.
+
+    Args:
+        act: who hands the signature in, and when.
+        digest: the policy.
+        signature: the exact bytes of the file, signed by the officer alone (`sign_document` with
+            `POLICY_TYPE`).
+        trust: whom the officer's certificate must descend from.
+
+    Raises:
+        NotFound: no such policy.
+        WrongState: it does not wait for signatures.
+        RefusedError: the signer may not approve it, or has done so.
+        PeerError: signature or certificate do not verify.
+    """
+    row = _row(act.session, digest)
+    document = load_policy(row.content, row.name)
+    approved = after(row.state, PolicyStep.COMPLETE, title=document.title)
+    _require_same_bytes(signature, row.content, document)
+    newest = _only_officer(signature, document, trust, act.now)
+    if act.session.get(PolicySignatureRow, (digest, newest.label)) is not None:
+        raise AlreadyDone(
+            f"{newest.label} has signed the {document.title} already; another officer must sign"
+        )
+    combined = signature if row.signed is None else _combined(SignedDocument.from_json(row.signed), signature)
+    officers = trust.signers(combined, payload_type=POLICY_TYPE, now=act.now)
+    row.signed = combined.to_json()
+    act.session.add(
+        PolicySignatureRow(policy=digest, signer=newest.label, key_id=newest.public.key_id, signed_at=act.now)
+    )
+    act.note("policy.signed", digest, name=row.name, version=row.version, officer=newest.label)
+    if _is_complete(officers, document, row.proposer):
+        row.state, row.approved_at = approved, act.now
+        act.note("policy.approved", digest, name=row.name, version=row.version, officers=len(officers))
+        _enter_if_due(act, row, document)
+    act.session.flush()
+    return _stored(act.session, row)
+
+
+def revoke(act: Act, digest: Digest, officer: Member, reason: str) -> StoredPolicy:
+    """End a policy at once; one officer suffices, because this only takes permissions away.
+
+    Args:
+        act: when, and by whom.
+        digest: the policy.
+        officer: a verified compliance officer of the policy's organisation.
+        reason: for the log and for people, without personal data.
+
+    Raises:
+        NotFound: no such policy.
+        WrongState: it has ended already.
+        RefusedError: the person may not revoke it.
+    """
+    row = _row(act.session, digest)
+    document = load_policy(row.content, row.name)
+    _require_officer(officer, document)
+    _end(act, row, PolicyStep.REVOKE, document=document, reason=reason)
+    return _stored(act.session, row)
+
+
+def settle(act: Act) -> None:
+    """Let time pass: approved policies whose first day has come enter into force, past ones expire.
+
+    Called when a party starts and once a day; `in_force` never relies on it to end a policy.
+    """
+    open_states = (PolicyState.PROPOSED, PolicyState.APPROVED, PolicyState.IN_FORCE)
+    query = (
+        select(PolicyRow).where(PolicyRow.state.in_(open_states)).order_by(PolicyRow.name, PolicyRow.version)
+    )
+    for row in act.session.scalars(query).all():
+        document = load_policy(row.content, row.name)
+        if document.valid.until < _today(act.now):
+            reason = f"its last day was {document.valid.until}"
+            _end(act, row, PolicyStep.EXPIRE, document=document, reason=reason)
+        elif row.state is PolicyState.APPROVED:
+            _enter_if_due(act, row, document)
+    act.session.flush()
+
+
+def in_force(session: Session, dataset: str, *, trust: Trust, now: datetime) -> StoredPolicy | None:
+    """The policy that speaks for ``dataset`` now, verified again; None when nobody has approved one.
+
+    Raises:
+        TamperError: the stored policy is not what officers signed.
+    """
+    query = select(PolicyRow).where(PolicyRow.state == PolicyState.IN_FORCE)
+    for row in session.scalars(query):
+        stored = _stored(session, row)
+        valid = stored.document.valid
+        if dataset in stored.document.datasets and valid.start <= _today(now) <= valid.until:
+            _verify_again(stored, trust)
+            return stored
+    return None
+
+
+def show(session: Session, digest: Digest) -> StoredPolicy:
+    """One policy.
+
+    Raises:
+        NotFound: no such policy.
+    """
+    return _stored(session, _row(session, digest))
+
+
+def list_policies(session: Session, *, name: str | None = None) -> tuple[StoredPolicy, ...]:
+    """All policies, or all versions of one, by name and version."""
+    query = select(PolicyRow).order_by(PolicyRow.name, PolicyRow.version)
+    if name is not None:
+        query = query.where(PolicyRow.name == name)
+    return tuple(_stored(session, row) for row in session.scalars(query))
+
+
+def _row(session: Session, digest: Digest) -> PolicyRow:
+    row = session.get(PolicyRow, digest)
+    if row is None:
+        raise NotFound(f"no policy has the digest {digest[:16]}; see `fedseal policy list`")
+    return row
+
+
+def _stored(session: Session, row: PolicyRow) -> StoredPolicy:
+    if sha256_hex(row.content) != row.digest:
+        raise TamperError(
+            f"the stored text of policy {row.name}, version {row.version}, was changed after it was "
+            "proposed; "
+            "restore the database from a backup"
+        )
+    query = (
+        select(PolicySignatureRow.signer)
+        .where(PolicySignatureRow.policy == row.digest)
+        .order_by(PolicySignatureRow.signed_at, PolicySignatureRow.signer)
+    )
+    return StoredPolicy(
+        digest=Digest(row.digest),
+        document=load_policy(row.content, row.name),
+        content=row.content,
+        signed=None if row.signed is None else SignedDocument.from_json(row.signed),
+        signers=tuple(session.scalars(query)),
+        state=row.state,
+        proposer=row.proposer,
+        proposed_at=row.proposed_at,
+        approved_at=row.approved_at,
+        in_force_at=row.in_force_at,
+        ended_at=row.ended_at,
+        reason=row.reason,
+    )
+
+
+def _require_same_bytes(signature: SignedDocument, content: bytes, document: PolicyDocument) -> None:
+    if signature.payload != content:
+        raise RefusedError(
+            f"the signature is over other bytes than the {document.title}; sign the proposed file"
+        )
+
+
+def _only_officer(signature: SignedDocument, document: PolicyDocument, trust: Trust, now: datetime) -> Member:
+    officers = trust.signers(signature, payload_type=POLICY_TYPE, now=now)
+    if len(officers) != 1:
+        raise RefusedError(f"hand in one signature at a time for the {document.title}")
+    _require_officer(officers[0], document)
+    return officers[0]
+
+
+def _combined(before: SignedDocument, more: SignedDocument) -> SignedDocument:
+    envelope = replace(before.envelope, signatures=(*before.envelope.signatures, *more.envelope.signatures))
+    return SignedDocument(envelope=envelope, certificates=(*before.certificates, *more.certificates))
+
+
+def _require_officer(member: Member, document: PolicyDocument) -> None:
+    if member.kind is not PartyKind.PERSON or Role.COMPLIANCE_OFFICER not in member.roles:
+        raise RefusedError(f"{member.label} is no compliance officer; ask one of {document.owner}")
+    if member.organisation != document.owner:
+        raise RefusedError(
+            f"{member.label} is a compliance officer of {member.organisation}, but the "
+            f"{document.title} belongs to "
+            f"{document.owner}; ask one of its own"
+        )
+
+
+def _is_complete(officers: tuple[Member, ...], document: PolicyDocument, proposer: str) -> bool:
+    names = {officer.label for officer in officers}
+    return len(names) >= document.approval.compliance_officers and bool(names - {proposer})
+
+
+def _enter_if_due(act: Act, row: PolicyRow, document: PolicyDocument) -> None:
+    if document.valid.start > _today(act.now):
+        return
+    for other in act.session.scalars(select(PolicyRow).where(PolicyRow.state == PolicyState.IN_FORCE)).all():
+        theirs = load_policy(other.content, other.name)
+        if other.name == row.name:
+            reason = f"version {row.version} came into force"
+            _end(act, other, PolicyStep.SUPERSEDE, document=theirs, reason=reason)
+        elif shared := sorted(set(theirs.datasets) & set(document.datasets)):
+            raise RefusedError(
+                f"the {theirs.title} is in force for the dataset {shared[0]}; revoke it before the "
+                f"{document.title}"
+            )
+    # First the old version out, then the new one in: one version in force at every instant of the session.
+    act.session.flush()
+    row.state = after(row.state, PolicyStep.ENTER, title=document.title)
+    row.in_force_at = act.now
+    act.note("policy.in_force", row.digest, name=row.name, version=row.version)
+
+
+def _end(act: Act, row: PolicyRow, step: PolicyStep, *, document: PolicyDocument, reason: str) -> None:
+    row.state = after(row.state, step, title=document.title)
+    row.ended_at = act.now
+    row.reason = reason
+    act.session.flush()
+    act.note(f"policy.{row.state.value}", row.digest, name=row.name, version=row.version, reason=reason)
+
+
+def _verify_again(stored: StoredPolicy, trust: Trust) -> None:
+    title = stored.document.title
+    if stored.signed is None or stored.approved_at is None or stored.signed.payload != stored.content:
+        raise TamperError(f"the {title} is marked as in force but carries no signatures; approve it again")
+    try:
+        # At the time of approval: a certificate that has expired since does not undo a signature.
+        officers = trust.signers(stored.signed, payload_type=POLICY_TYPE, now=stored.approved_at)
+        for officer in officers:
+            _require_officer(officer, stored.document)
+    except (CryptoError, RefusedError) as error:
+        raise TamperError(
+            f"the signatures of the {title} do not verify ({error}); approve it again"
+        ) from error
+    if not _is_complete(officers, stored.document, stored.proposer):
+        raise TamperError(f"the {title} is marked as in force with too few signatures; approve it again")
+
+
+def _today(now: datetime) -> date:
+    return now.astimezone(UTC).date()

@@ -1,0 +1,101 @@
+"""Words that policies, jobs and methods share, and the names of things.
+
+The values of the enumerations are the words people write in YAML files; they never change their meaning.
+"""
+
+from enum import Enum, StrEnum
+from functools import total_ordering
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+
+@total_ordering
+class Disclosure(Enum):
+    """What the coordinator learns beside the published result, from least to most.
+
+    ``SUM < GROUP_SUMS < SCALARS < INDIVIDUAL``: compare members to ask whether one stays within another.
+    """
+
+    SUM = "SUM"
+    GROUP_SUMS = "GROUP_SUMS"
+    SCALARS = "SCALARS"
+    INDIVIDUAL = "INDIVIDUAL"
+
+    @property
+    def plain(self) -> str:
+        """The level in plain English, to follow "the coordinator may learn"."""
+        return _DISCLOSURE_PLAIN[self]
+
+    def __lt__(self, other: object) -> bool:
+        if not isinstance(other, Disclosure):
+            return NotImplemented
+        order = list(Disclosure)
+        return order.index(self) < order.index(other)
+
+
+_DISCLOSURE_PLAIN = {
+    Disclosure.SUM: "only sums over all participating sites",
+    Disclosure.GROUP_SUMS: "sums over groups of sites",
+    Disclosure.SCALARS: "single named figures of each site, besides sums",
+    Disclosure.INDIVIDUAL: "what each site contributed",
+}
+
+
+class Protection(StrEnum):
+    """How contributions are protected on their way into the sum."""
+
+    MASKING = "masking"
+    HOMOMORPHIC = "homomorphic"
+    HYBRID = "hybrid"
+    NONE = "none"
+
+    @property
+    def plain(self) -> str:
+        """The protection in plain English."""
+        return _PROTECTION_PLAIN[self]
+
+
+_PROTECTION_PLAIN = {
+    Protection.MASKING: "masks that cancel in the sum",
+    Protection.HOMOMORPHIC: "encryption that allows adding, with a separate custodian of the key",
+    Protection.HYBRID: "masks inside encryption",
+    Protection.NONE: "no protection against the coordinator",
+}
+
+
+class JobKind(StrEnum):
+    """What a job produces."""
+
+    TRAINING = "training"
+    STATISTICS = "statistics"
+
+    @property
+    def plain(self) -> str:
+        """The kind in plain English."""
+        return "training a model" if self is JobKind.TRAINING else "computing statistics"
+
+
+class PrivacyMechanism(StrEnum):
+    """Noise added so that the result says little about any one person."""
+
+    NONE = "none"
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+"""Name of a party, dataset, job, policy, method or learner: 1 to 63 of ``[a-z0-9._-]``."""
+
+ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^\S(.*\S)?$")]
+"""Name of a column as it stands in the header of the data file."""
+
+Sentence = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+"""A short text for people."""
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+"""A SHA-256 digest in lower-case hexadecimal."""
+
+Setting = bool | int | float | str
+"""A value in a method's or learner's ``settings``."""
+
+Settings = Annotated[dict[Name, Setting], Field(max_length=50)]
+"""Settings by name; the method or learner checks what they mean."""

@@ -1,0 +1,1 @@
+"""Schema migrations: ``upgrade(engine)`` and ``require_current(engine)``."""

@@ -1,0 +1,469 @@
+"""One job at the coordinator: joins its run, its current round, the database and the nodes' streams.
+
+Life of a job: OFFERED (waiting for the nodes' answers) -> RUNNING -> FINISHED | FAILED | STOPPED | REFUSED.
+Rules kept here:
+
+1. Nothing is answered or sent before it is stored: an event first changes the round, then the database, and
+   only then do instructions leave.
+2. A round completes, or is tried again with fresh keys, or the job ends with the reason; the last good state
+   is an artefact in the database from the moment its round completed.
+3. Only the engine's thread calls in.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import structlog
+
+from fedseal.coordinator.attendance import Attendance, Session
+from fedseal.coordinator.config import CoordinatorSettings
+from fedseal.coordinator.hub import EventHub
+from fedseal.coordinator.intake import ContributionArrived, MessageReported, RoundRefused
+from fedseal.coordinator.job_run import JobRun, OpenedRound
+from fedseal.coordinator.ledger import JobState, Ledger, StoredJob
+from fedseal.coordinator.round_driver import RoundDriver
+from fedseal.errors import PeerFault, PlatformError, RefusalError
+from fedseal.rounds import RoundAddress
+from fedseal.trust import Trust
+from fedseal.wire._generated import coordination_pb2 as pb
+from fedseal.wire.limits import MASKING_MESSAGE_BYTES, TEXT_CHARACTERS
+from fedseal_crypto.digests import Digest
+from fedseal_crypto.encoding import RingVector
+from fedseal_crypto.errors import CryptoError
+from fedseal_crypto.masking import ClientId, DecodeLimits, MaskedInputHeader, WireMessage, Step, decode_message
+from fedseal_governance.errors import GovernanceError, StorageError
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What every desk works with."""
+
+    federation: str
+    ledger: Ledger
+    attendance: Attendance
+    hub: EventHub
+    trust: Trust
+    settings: CoordinatorSettings
+    spool: Path
+    later: Callable[[Callable[[], None]], None]
+    """Run something a moment later, on another thread."""
+
+
+@dataclass(slots=True)
+class ActiveRound:
+    """The attempt under way."""
+
+    opened: OpenedRound
+    driver: RoundDriver
+    spool: Path
+    log_size: int
+
+
+class JobDesk:
+    """The engine's handle on one job."""
+
+    def __init__(self, stored: StoredJob, run: JobRun, around: Surroundings, *, now: datetime) -> None:
+        self.digest: Digest = stored.digest
+        self.name = stored.document.job
+        self.state: JobState = stored.state
+        self._stored = stored
+        self._run = run
+        self._around = around
+        self._answers: dict[str, bool] = dict(stored.answers)
+        self._active: ActiveRound | None = None
+        self._excluded: set[str] = set()
+        self._gone: set[str] = set()
+        self._waiting_since = now
+        self._pause_until: datetime | None = None
+        self._last_end: pb.Instruction | None = None
+
+    @classmethod
+    def load(cls, digest: Digest, around: Surroundings, *, now: datetime) -> "JobDesk":
+        """Take a stored job up, with the round that was under way."""
+        stored = around.ledger.load(digest)
+        progress = around.ledger.progress(stored)
+        run = JobRun(
+            digest=digest,
+            federation=around.federation,
+            document=stored.document,
+            schema=stored.schema,
+            schema_digest=stored.schema_digest,
+            progress=progress,
+        )
+        desk = cls(stored, run, around, now=now)
+        desk._resume_round(now)
+        return desk
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job has reached a final state."""
+        return self.state in JobState.final()
+
+    # -- nodes come and go -----------------------------------------------------------------------------
+
+    def welcome(self, session: Session) -> None:
+        """A node is present (again): offer the job, and bring it up to date with the current round."""
+        if session.node not in self._stored.document.nodes or self.ended:
+            return
+        self._gone.discard(session.node)
+        if session.node not in self._answers:
+            session.send(
+                pb.Instruction(job_offer=pb.JobOffer(job=self.digest, document=self._stored.envelope))
+            )
+            return
+        if self._last_end is not None:
+            session.send(self._last_end)
+        active = self._active
+        if active is None or ClientId(session.node) not in active.opened.plan.members:
+            return
+        if active.driver.belongs(ClientId(session.node), session.session):
+            self._instruct(active, session)
+        else:
+            self.lost(session.node)
+
+    def lost(self, node: str) -> None:
+        """A node is gone, or came back as another process that has lost the round's secrets."""
+        self._gone.add(node)
+        active = self._active
+        if active is not None and ClientId(node) in active.opened.plan.members:
+            active.driver.leave(ClientId(node))
+            self._publish("lost", node=node, text=f"{node} left during the round")
+
+    # -- answers and messages --------------------------------------------------------------------------
+
+    def verdict(self, node: str, verdict: pb.JobVerdict, *, now: datetime) -> None:
+        """Store a node's answer to the offer."""
+        if node not in self._stored.document.nodes:
+            sentence = f"the job does not name {node}"
+            raise RefusalError(sentence)
+        if node in self._answers:
+            return
+        self._around.ledger.answer(self.digest, node, verdict, now=now)
+        self._answers[node] = verdict.accepted
+        text = "accepts" if verdict.accepted else "refuses"
+        self._publish("answer", node=node, text=f"{node} {text}")
+
+    def round_event(
+        self, event: MessageReported | ContributionArrived | RoundRefused, *, now: datetime
+    ) -> None:
+        """Take a message, a masked vector or a refusal of the attempt under way."""
+        active = self._require_active(event.address, event.node, event.session)
+        client = ClientId(event.node)
+        if isinstance(event, RoundRefused):
+            self._around.ledger.refusal(event.address, event.node, event.code, event.sentence, now=now)
+            self._excluded.add(event.node)
+            active.driver.leave(client)
+            self._publish("refusal", node=event.node, text=event.sentence)
+            return
+        step = active.driver.step
+        if isinstance(event, ContributionArrived):
+            self._take_vector(active, event, now)
+        else:
+            message = decode_message(event.payload, _limits(active))
+            _require_own(message, client)
+            active.driver.receive(message)
+            self._around.ledger.message(event.address, step, event.node, event.payload, now=now)
+        self._publish("message", node=event.node, step=step.value)
+
+    def expected_bytes(self, address: RoundAddress) -> int:
+        """Size of a masked vector of that attempt."""
+        active = self._active
+        if active is None or active.opened.plan.address != address:
+            sentence = f"{address} is not under way"
+            raise RefusalError(sentence)
+        return active.opened.layout.wire_bytes
+
+    def stop(self, reason: str, now: datetime) -> None:
+        """End the job on request."""
+        self._end(JobState.STOPPED, reason, now)
+
+    # -- time passes -----------------------------------------------------------------------------------
+
+    def tick(self, now: datetime) -> None:
+        """Do whatever is due."""
+        try:
+            if self.state is JobState.OFFERED:
+                self._decide_offer(now)
+            elif self.state is JobState.RUNNING:
+                self._advance(now)
+        except (StorageError, OSError):
+            raise
+        except (PlatformError, CryptoError, GovernanceError) as error:
+            self._end(JobState.FAILED, str(error), now)
+        except Exception as error:  # noqa: BLE001 - one job's fault must not end the others; it ends this one
+            _log.exception("job failed unexpectedly", job=self.digest[:12])
+            self._end(
+                JobState.FAILED, f"internal error ({type(error).__name__}); see the coordinator's log", now
+            )
+
+    def _decide_offer(self, now: datetime) -> None:
+        named = self._stored.document.nodes
+        waited = (now - self._waiting_since).total_seconds()
+        if len(self._answers) < len(named) and waited < self._around.settings.offer_seconds:
+            return
+        accepted = sum(self._answers.values())
+        if accepted < self._run.minimum_cohort:
+            reason = (
+                f"{accepted} of {len(named)} nodes accepted the job and it needs {self._run.minimum_cohort}; "
+                "their reasons are in `fedseal job show`"
+            )
+            self._end(JobState.REFUSED, reason, now)
+            return
+        self._around.ledger.set_state(self.digest, JobState.RUNNING, "", now=now)
+        self.state = JobState.RUNNING
+        self._waiting_since = now
+        self._publish("state", text=self.state.value)
+
+    def _advance(self, now: datetime) -> None:
+        if self._active is None:
+            if self._run.finished:
+                self._finish(now)
+            elif self._pause_until is None or now >= self._pause_until:
+                self._begin_round(now)
+            return
+        while self._active is not None and self._active.driver.due(now):
+            self._close_step(self._active, now)
+
+    def _close_step(self, active: ActiveRound, now: datetime) -> None:
+        driver = active.driver
+        closed = driver.step
+        driver.close_step(now)
+        self._around.ledger.step_closed(active.opened.plan.address, closed, now=now)
+        if driver.step is Step.DONE:
+            self._complete_round(active, now)
+        elif driver.step is Step.FAILED:
+            self._fail_round(active, str(driver.failure), now)
+        else:
+            self._publish("step", step=driver.step.value)
+            for session in self._members_present(active):
+                self._instruct(active, session)
+
+    # -- rounds ----------------------------------------------------------------------------------------
+
+    def _begin_round(self, now: datetime) -> None:
+        roster = self._gather(now)
+        if roster is None:
+            return
+        document = self._stored.document
+        opened = self._run.open_round(roster, step_seconds=document.step_timeout_seconds)
+        address = opened.plan.address
+        log_size = self._around.ledger.begin_round(opened, [item.identity_pem for item in roster], now=now)
+        self._active = self._activate(opened, log_size, now)
+        self._publish(
+            "round", text=f"{address.stage} round {address.round + 1} begins with {len(roster)} nodes"
+        )
+        for session in roster:
+            self._instruct(self._active, session)
+
+    def _gather(self, now: datetime) -> list[Session] | None:
+        """The roster, or None while it is worth waiting for more nodes."""
+        wanted = {node for node, accepted in self._answers.items() if accepted} - self._excluded
+        present = [item for item in self._around.attendance.all() if item.node in wanted]
+        missing = wanted - {item.node for item in present} - self._gone
+        waited = (now - self._waiting_since).total_seconds()
+        enough = len(present) >= self._run.minimum_cohort
+        if enough and (not missing or waited >= self._around.settings.gather_seconds):
+            return present
+        if not enough and waited >= self._around.settings.patience_seconds:
+            sentence = (
+                f"only {len(present)} nodes were present for {int(waited)} seconds and a round needs "
+                f"{self._run.minimum_cohort}; start the missing nodes and submit the job again"
+            )
+            raise RefusalError(sentence)
+        return None
+
+    def _activate(self, opened: OpenedRound, log_size: int, now: datetime) -> ActiveRound:
+        address = opened.plan.address
+        spool = self._around.spool / address.job / f"{address.stage}-{address.round}-{address.attempt}"
+        spool.mkdir(parents=True, exist_ok=True)
+        return ActiveRound(opened, RoundDriver(opened.plan, now=now), spool, log_size)
+
+    def _instruct(self, active: ActiveRound, session: Session) -> None:
+        """Send what ``session`` needs for the current step."""
+        address = active.opened.plan.address.to_wire()
+        if active.driver.step is Step.ADVERTISE:
+            start = pb.RoundStart(
+                address=address,
+                parameters=active.opened.plan.parameters.encode(),
+                broadcast_digest=active.opened.broadcast_digest,
+                broadcast_size=len(active.opened.broadcast),
+                member_certificates=self._around.ledger.roster_certificates(active.opened.plan.address),
+                revocation_list=self._around.trust.revocation_list_pem(),
+                log_size=active.log_size,
+            )
+            session.send(pb.Instruction(round_start=start))
+            return
+        payload = active.driver.instruction_for(ClientId(session.node))
+        if payload is not None:
+            session.send(pb.Instruction(masking_step=pb.MaskingStep(address=address, payload=payload)))
+
+    def _members_present(self, active: ActiveRound) -> list[Session]:
+        return [
+            session
+            for session in self._around.attendance.all()
+            if active.driver.belongs(ClientId(session.node), session.session)
+        ]
+
+    def _take_vector(self, active: ActiveRound, event: ContributionArrived, now: datetime) -> None:
+        header = decode_message(event.payload, _limits(active))
+        if not isinstance(header, MaskedInputHeader):
+            sentence = (
+                f"{event.node} sent a {type(header).__name__} where the header of a masked vector belongs"
+            )
+            raise PeerFault(sentence)
+        _require_own(header, ClientId(event.node))
+        target = active.spool / f"{event.node}.bin"
+        step = active.driver.step
+        active.driver.receive(header.with_words(_vector(active, event.vector)))
+        shutil.move(event.vector, target)
+        self._around.ledger.message(event.address, step, event.node, event.payload, now=now)
+
+    def _complete_round(self, active: ActiveRound, now: datetime) -> None:
+        result = active.driver.result
+        figures = self._run.absorb(result, active.opened.layout)
+        self._around.ledger.complete_round(
+            active.opened.plan.address, result, figures=figures, run=self._run, now=now
+        )
+        self._close_round(
+            active, completed=True, reason="", survivors=[str(item) for item in result.survivors]
+        )
+        self._publish(
+            "completed",
+            text=f"{len(result.survivors)} nodes, {len(result.dropped)} recovered",
+            metrics=figures,
+            address=active.opened.plan.address,
+        )
+        self._excluded.clear()
+        self._waiting_since = now
+
+    def _fail_round(self, active: ActiveRound, reason: str, now: datetime) -> None:
+        self._around.ledger.fail_round(active.opened.plan.address, reason, now=now)
+        self._close_round(active, completed=False, reason=reason, survivors=[])
+        self._publish("failed", text=reason, address=active.opened.plan.address)
+        self._run.retry()
+        self._waiting_since = now
+        settings = self._around.settings
+        self._pause_until = now + settings.retry_pause
+        if self._run.progress.attempt >= settings.maximum_attempts:
+            sentence = (
+                f"{self._run.progress.attempt} attempts at the round failed, the last because: {reason}"
+            )
+            self._end(JobState.FAILED, sentence, now)
+
+    def _close_round(
+        self, active: ActiveRound, *, completed: bool, reason: str, survivors: list[str]
+    ) -> None:
+        address = active.opened.plan.address
+        self._active = None
+        end = pb.RoundEnd(address=address.to_wire(), completed=completed, reason=reason[:TEXT_CHARACTERS])
+        end.survivors.extend(survivors)
+        self._last_end = pb.Instruction(round_end=end)
+        for session in self._members_present(active):
+            session.send(self._last_end)
+        shutil.rmtree(active.spool, ignore_errors=True)
+
+    def _require_active(self, address: RoundAddress, node: str, session: bytes) -> ActiveRound:
+        active = self._active
+        if active is None or active.opened.plan.address != address:
+            sentence = f"{address} is not under way"
+            raise RefusalError(sentence)
+        if not active.driver.belongs(ClientId(node), session):
+            sentence = f"{address} was begun by another process of {node}, or without it"
+            raise RefusalError(sentence)
+        return active
+
+    # -- restart ---------------------------------------------------------------------------------------
+
+    def _resume_round(self, now: datetime) -> None:
+        """Rebuild the attempt that was under way by replaying its stored messages."""
+        stored = self._around.ledger.open_attempt(self._stored)
+        if stored is None:
+            return
+        active = self._activate(stored.opened, stored.log_size, now)
+        for step, messages in stored.steps:
+            for payload in messages:
+                self._replay(active, payload)
+            if stored.is_closed(step):
+                active.driver.close_step(now)
+        self._active = active
+        _log.info("round taken up", address=str(stored.opened.plan.address), step=active.driver.step.value)
+        if active.driver.step is Step.DONE:
+            self._complete_round(active, now)
+        elif active.driver.step is Step.FAILED:
+            self._fail_round(active, str(active.driver.failure), now)
+
+    def _replay(self, active: ActiveRound, payload: bytes) -> None:
+        message = decode_message(payload, _limits(active))
+        if isinstance(message, MaskedInputHeader):
+            path = active.spool / f"{message.client}.bin"
+            active.driver.receive(message.with_words(_vector(active, path)))
+        else:
+            active.driver.receive(message)
+
+    # -- the end ---------------------------------------------------------------------------------------
+
+    def _finish(self, now: datetime) -> None:
+        self._end(JobState.FINISHED, "", now)
+
+    def _end(self, state: JobState, reason: str, now: datetime) -> None:
+        if self.ended:
+            return
+        active = self._active
+        if active is not None:
+            self._around.ledger.fail_round(active.opened.plan.address, reason, now=now)
+            self._close_round(active, completed=False, reason=reason, survivors=[])
+        record = self._around.ledger.end(self._run, state, reason, now=now)
+        self.state = state
+        end = pb.JobEnd(
+            job=self.digest, state=state.value, reason=reason[:TEXT_CHARACTERS], job_record=record
+        )
+        for session in self._around.attendance.all():
+            if session.node in self._stored.document.nodes:
+                session.send(pb.Instruction(job_end=end))
+        shutil.rmtree(self._around.spool / self.digest, ignore_errors=True)
+        self._publish("done", text=f"{state.value}: {reason}" if reason else state.value)
+
+    def _publish(
+        self,
+        kind: str,
+        *,
+        node: str = "",
+        step: str = "",
+        text: str = "",
+        metrics: object = None,
+        address: RoundAddress | None = None,
+    ) -> None:
+        active = self._active
+        where = address or (active.opened.plan.address if active is not None else None)
+        event = pb.JobEvent(job=self.digest, kind=kind, node=node, step=step, text=text[:TEXT_CHARACTERS])
+        if where is not None:
+            event.address.CopyFrom(where.to_wire())
+        if metrics is not None:
+            event.metrics = json.dumps(metrics)
+        self._around.hub.publish(event)
+
+
+def _vector(active: ActiveRound, path: Path) -> RingVector:
+    """The masked vector in a file, mapped rather than read."""
+    words = np.memmap(path, dtype=np.uint8, mode="r")
+    return RingVector.from_bytes(active.opened.plan.parameters, words)
+
+
+def _limits(active: ActiveRound) -> DecodeLimits:
+    return DecodeLimits(
+        members=len(active.opened.plan.parameters.roster), message_bytes=MASKING_MESSAGE_BYTES
+    )
+
+
+def _require_own(message: WireMessage, sender: ClientId) -> None:
+    named = getattr(message, "client", None)
+    if named != sender:
+        sentence = f"{sender} sent a message in the name of {named}"
+        raise PeerFault(sentence)

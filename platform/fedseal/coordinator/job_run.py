@@ -1,0 +1,214 @@
+"""A job under way at the coordinator: stages, rounds, attempts and the method's state. No I/O.
+
+``JobRun`` says what the next round is, makes its broadcast and parameters, and absorbs its sum. It is
+rebuilt from the database after a restart by giving it the stored progress; what it computes from there on
+depends on nothing else.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from fedseal.coordinator.attendance import Session
+from fedseal.coordinator.round_driver import RoundPlan
+from fedseal.learning import NamedTensors, Tensor, pack_tensors
+from fedseal.methods import (
+    CohortSum,
+    Plan,
+    Stage,
+    pack_broadcast,
+    programme,
+    stage_plan,
+)
+from fedseal.plans import plan_digest
+from fedseal.rounds import RoundAddress
+from fedseal_crypto.digests import Digest
+from fedseal_crypto.encoding import Layout
+from fedseal_crypto.masking import ClientId, RingSum, RoundParameters, choose_parameters
+from fedseal_governance.datasets import DatasetSchema
+from fedseal_governance.jobs import JobDocument
+
+SMALLEST_COHORT = 3
+"""Two nodes cannot hide from each other: each subtracts itself from the sum."""
+
+CORRUPTED_FRACTION = 0.2
+DROPOUT_FRACTION = 0.1
+"""Defaults of the masking protocol; every node checks them against its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a job has come; everything a restart needs besides the job file and the schema.
+
+    Attributes:
+        stage: index into the programme; equal to its length when all is done.
+        round: next round of that stage, from 0.
+        attempt: next attempt of that round, from 0.
+        state: the method's state before that round.
+        published: what finished stages published, by stage name.
+    """
+
+    stage: int = 0
+    round: int = 0
+    attempt: int = 0
+    state: NamedTensors = field(default_factory=dict)
+    published: Mapping[str, NamedTensors] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedRound:
+    """A round about to begin."""
+
+    plan: RoundPlan
+    layout: Layout
+    broadcast: bytes
+    broadcast_digest: Digest
+
+
+class JobRun:
+    """One accepted job."""
+
+    def __init__(
+        self,
+        *,
+        digest: Digest,
+        federation: str,
+        document: JobDocument,
+        schema: DatasetSchema,
+        schema_digest: Digest,
+        progress: Progress | None = None,
+    ) -> None:
+        self.digest = digest
+        self.document = document
+        self.schema = schema
+        self.stages: tuple[Stage, ...] = programme(document)
+        self._federation = federation
+        self._schema_digest = schema_digest
+        self.progress = progress or self._enter(Progress(), 0)
+
+    @property
+    def minimum_cohort(self) -> int:
+        """Fewest nodes with which a round may begin."""
+        return max(self.document.minimum_cohort, SMALLEST_COHORT)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every stage is done."""
+        return self.progress.stage == len(self.stages)
+
+    @property
+    def rounds_planned(self) -> int:
+        """Rounds of all stages together."""
+        return rounds_planned(self.document)
+
+    @property
+    def rounds_done(self) -> int:
+        """Rounds completed so far."""
+        return sum(stage.rounds for stage in self.stages[: self.progress.stage]) + self.progress.round
+
+    @property
+    def stage(self) -> Stage:
+        """The stage of the next round."""
+        return self.stages[self.progress.stage]
+
+    def plan(self) -> Plan:
+        """What every party knows in the next round."""
+        base = stage_plan(self.document, self.schema, self.stage, published=self.progress.published)
+        return base.for_round(self.progress.round)
+
+    def open_round(self, roster: Sequence[Session], *, step_seconds: float) -> OpenedRound:
+        """Make the parameters and the broadcast of the next attempt.
+
+        Raises:
+            MisuseError: the roster is smaller than three.
+        """
+        sessions = sorted(roster, key=lambda session: session.node)
+        plan = self.plan()
+        broadcast = pack_broadcast(plan, self.stage.method.broadcast(plan, self.progress.state))
+        broadcast_digest = Digest(hashlib.sha256(broadcast).hexdigest())
+        layout = Layout.plan(self.stage.method.vectors(plan), cohort=len(sessions))
+        parameters = self._parameters(sessions, layout, broadcast_digest)
+        address = RoundAddress(self.digest, self.stage.name, self.progress.round, self.progress.attempt)
+        round_plan = RoundPlan(
+            address=address,
+            parameters=parameters,
+            members={ClientId(item.node): item.public for item in sessions},
+            sessions={ClientId(item.node): item.session for item in sessions},
+            step_seconds=step_seconds,
+        )
+        return OpenedRound(
+            plan=round_plan, layout=layout, broadcast=broadcast, broadcast_digest=broadcast_digest
+        )
+
+    def absorb(self, result: RingSum, layout: Layout) -> Mapping[str, float]:
+        """Turn a sum into the method's next state and advance; returns the published figures of the round."""
+        plan = self.plan()
+        method = self.stage.method
+        values = layout.decode(result.words, count=len(result.survivors))
+        total = CohortSum(values=values, cohort=len(result.survivors))
+        state = method.aggregate(plan, self.progress.state, total)
+        figures = method.summary(plan, state)
+        advanced = replace(self.progress, round=self.progress.round + 1, attempt=0, state=state)
+        if advanced.round == self.stage.rounds:
+            published = {**advanced.published, self.stage.name: method.export(plan, state)}
+            advanced = self._enter(replace(advanced, published=published), self.progress.stage + 1)
+        self.progress = advanced
+        return figures
+
+    def retry(self) -> None:
+        """Count one more attempt at the same round."""
+        self.progress = replace(self.progress, attempt=self.progress.attempt + 1)
+
+    def packed_state(self) -> bytes:
+        """The progress's tensors, for the database's artefact store."""
+        tensors = {f"state/{name}": value for name, value in self.progress.state.items()}
+        for stage, published in self.progress.published.items():
+            tensors |= {f"published/{stage}/{name}": value for name, value in published.items()}
+        return pack_tensors(tensors)
+
+    def _enter(self, progress: Progress, stage: int) -> Progress:
+        entered = replace(progress, stage=stage, round=0, attempt=0, state={})
+        if stage == len(self.stages):
+            return entered
+        plan = stage_plan(self.document, self.schema, self.stages[stage], published=entered.published)
+        return replace(entered, state=self.stages[stage].method.initial_state(plan))
+
+    def _parameters(self, sessions: Sequence[Session], layout: Layout, broadcast: Digest) -> RoundParameters:
+        group = choose_parameters(
+            len(sessions), corrupted_fraction=CORRUPTED_FRACTION, dropout_fraction=DROPOUT_FRACTION
+        )
+        return RoundParameters(
+            federation=self._federation,
+            job_digest=self.digest,
+            stage=self.stage.name,
+            round=self.progress.round,
+            attempt=self.progress.attempt,
+            roster=tuple(ClientId(item.node) for item in sessions),
+            minimum_cohort=self.minimum_cohort,
+            corrupted=group.corrupted,
+            threshold=group.threshold,
+            neighbours=group.neighbours,
+            words=layout.shape.runs,
+            layout_digest=layout.digest,
+            broadcast_digest=broadcast,
+            plan_digest=plan_digest(self.document, job=self.digest, schema=self._schema_digest),
+        )
+
+
+def rounds_planned(document: JobDocument) -> int:
+    """Rounds of all stages of a job together."""
+    return sum(stage.rounds for stage in programme(document))
+
+
+def unpack_state(tensors: NamedTensors) -> tuple[NamedTensors, Mapping[str, NamedTensors]]:
+    """Split what ``packed_state`` made into the method's state and the published tensors by stage."""
+    state: dict[str, Tensor] = {}
+    published: dict[str, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        kind, _, rest = name.partition("/")
+        if kind == "state":
+            state[rest] = value
+        else:
+            stage, _, tensor = rest.partition("/")
+            published.setdefault(stage, {})[tensor] = value
+    return state, published

@@ -1,0 +1,104 @@
+"""One attempt of one round at the coordinator: the masking server, deadlines and absences. No I/O.
+
+The driver owns no clock, socket or database: the engine hands in messages, departures and the time, and
+sends what ``instruction_for`` gives. Feeding the same messages and step closures into a fresh driver gives
+the same state, which is how a restarted coordinator takes a round up again.
+
+A step is closed when every member that is still present has answered, or at its deadline if enough have.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from fedseal.rounds import RoundAddress
+from fedseal_crypto.identity import PublicIdentity
+from fedseal_crypto.masking import (
+    ClientId,
+    MaskingServer,
+    ClientMessage,
+    RingSum,
+    RoundFailed,
+    RoundParameters,
+    Step,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundPlan:
+    """What is fixed before an attempt begins.
+
+    Attributes:
+        address: where its messages belong.
+        parameters: bound into every key of the attempt.
+        members: identity keys of the roster.
+        sessions: the process of each member; another process has lost the round's secrets.
+        step_seconds: how long a step may take before those who did not answer are left out.
+    """
+
+    address: RoundAddress
+    parameters: RoundParameters
+    members: Mapping[ClientId, PublicIdentity]
+    sessions: Mapping[ClientId, bytes]
+    step_seconds: float
+
+
+class RoundDriver:
+    """The coordinator's side of one attempt."""
+
+    def __init__(self, plan: RoundPlan, *, now: datetime) -> None:
+        self.plan = plan
+        self._server = MaskingServer(plan.parameters, plan.members)
+        self._deadline = now + timedelta(seconds=plan.step_seconds)
+        self.failure: RoundFailed | None = None
+
+    @property
+    def step(self) -> Step:
+        """The step whose messages are awaited, or ``DONE`` or ``FAILED``."""
+        return self._server.step
+
+    @property
+    def result(self) -> RingSum:
+        """The sum; only when ``step`` is ``DONE``."""
+        return self._server.result
+
+    @property
+    def waiting_for(self) -> frozenset[ClientId]:
+        """Members that have not answered the current step and are still expected to."""
+        return self._server.missing()
+
+    def belongs(self, client: ClientId, session: bytes) -> bool:
+        """Whether ``session`` is the process that ``client`` began this attempt with."""
+        return self.plan.sessions.get(client) == session
+
+    def receive(self, message: ClientMessage) -> None:
+        """Take one message of the current step.
+
+        Raises:
+            PeerError: the message fails a check; nothing changed.
+        """
+        self._server.receive(message)
+
+    def leave(self, client: ClientId) -> None:
+        """Stop waiting for ``client``: it is gone, was restarted or refused."""
+        if self._server.step not in (Step.DONE, Step.FAILED):
+            self._server.drop(client)
+
+    def due(self, now: datetime) -> bool:
+        """Whether the current step should be closed now."""
+        if self._server.step in (Step.DONE, Step.FAILED):
+            return False
+        return self._server.all_in() or now >= self._deadline
+
+    def close_step(self, now: datetime) -> None:
+        """Close the current step; too few messages end the attempt, with the reason in ``failure``."""
+        try:
+            self._server.close_step()
+        except RoundFailed as error:
+            self.failure = error
+        self._deadline = now + timedelta(seconds=self.plan.step_seconds)
+
+    def instruction_for(self, client: ClientId) -> bytes | None:
+        """The encoded message that ``client`` needs in order to answer the current step."""
+        message = self._server.instruction_for(client)
+        return None if message is None else message.encode()

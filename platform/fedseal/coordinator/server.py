@@ -1,0 +1,196 @@
+"""The coordinator's process: opens folder, database and port, runs the engine, shuts down in order."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from fedseal.coordinator.admission import Admission
+from fedseal.coordinator.attendance import Attendance
+from fedseal.coordinator.config import CoordinatorSettings
+from fedseal.coordinator.desk import Surroundings
+from fedseal.coordinator.engine import Engine
+from fedseal.coordinator.hub import EventHub
+from fedseal.coordinator.ledger import Ledger
+from fedseal.coordinator.service import AdministrationService, CoordinationService
+from fedseal.coordinator.views import Views
+from fedseal.errors import SetupError
+from fedseal.files import make_folder, read_limited
+from fedseal.folders import PartyFolder
+from fedseal.processes import stop_on_signals, wait_for
+from fedseal.trust import Trust, utc_now
+from fedseal.wire import tls
+from fedseal.wire._generated import coordination_pb2_grpc as rpc
+from fedseal_crypto.identity import PartyKind
+from fedseal_governance.database import Database
+from fedseal_governance.documents import load_yaml
+from fedseal_migrations import require_current
+
+_log = structlog.get_logger(__name__)
+
+_SPARE_THREADS = 32
+_SHUTDOWN_SECONDS = 5.0
+_MAX_CONFIG_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A started coordinator."""
+
+    port: int
+    stop: Callable[[], None]
+    wait: Callable[[], None]
+
+
+def load_settings(folder: PartyFolder) -> CoordinatorSettings:
+    """Read ``coordinator.yaml`` of the folder, or the defaults if there is none."""
+    path = folder.config_path
+    if not path.exists():
+        return CoordinatorSettings()
+    data = read_limited(path, max_bytes=_MAX_CONFIG_BYTES, what="configuration")
+    return load_yaml(data, str(path), CoordinatorSettings)
+
+
+def run_coordinator(
+    path: Path, *, listen: str | None = None, ready: Callable[[str], None] | None = None
+) -> None:
+    """Run the coordinator of the folder ``path`` until SIGINT or SIGTERM.
+
+    Args:
+        path: a coordinator's folder, as ``fedseal coordinator enrol`` makes it.
+        listen: overrides the configured ``host:port``.
+        ready: called with the address once the port is open.
+
+    Raises:
+        SetupError: folder, keys, port or configuration are not usable.
+        StorageError: the database is missing or of another schema.
+    """
+    folder = PartyFolder.load(path)
+    settings = load_settings(folder)
+    if listen is not None:
+        settings = settings.model_copy(update={"listen": listen})
+    stopping = threading.Event()
+    stop_on_signals(stopping)
+    running = start_coordinator(folder, settings, stopping=stopping)
+    host = settings.listen.rpartition(":")[0]
+    if ready is not None:
+        ready(f"{host}:{running.port}")
+    running.wait()
+    running.stop()
+
+
+def start_coordinator(
+    folder: PartyFolder, settings: CoordinatorSettings, *, stopping: threading.Event
+) -> Running:
+    """Open everything and begin to serve; see ``run_coordinator``."""
+    member = folder.verify(utc_now())
+    if member.kind is not PartyKind.COORDINATOR:
+        sentence = (
+            f"{folder.path} belongs to the {member.kind.value} {member.name}; give a coordinator's folder"
+        )
+        raise SetupError(sentence)
+    database = Database(settings.database or folder.database_url)
+    require_current(database.engine)
+    trust = Trust(folder)
+    key = folder.identity_key()
+    ledger = Ledger(
+        database,
+        member=member,
+        key=key,
+        folder=folder.path / "artefacts",
+        certificate=folder.identity_certificate(),
+        trust=trust,
+    )
+    attendance = Attendance()
+    spool = folder.path / "spool"
+    for needed in (folder.path / "artefacts", spool, spool / "incoming"):
+        make_folder(needed)
+    surroundings = Surroundings(
+        federation=str(member.federation),
+        ledger=ledger,
+        attendance=attendance,
+        hub=EventHub(),
+        trust=trust,
+        settings=settings,
+        spool=spool,
+        later=_later,
+    )
+    engine = Engine(
+        ledger=ledger,
+        attendance=attendance,
+        admission=Admission(trust),
+        trust=trust,
+        surroundings=surroundings,
+        clock=utc_now,
+    )
+    views = Views(ledger, attendance, utc_now)
+    server, port = _serve(folder, settings, engine, attendance, views, trust, spool / "incoming")
+    thread = threading.Thread(target=_run_engine, args=(engine, stopping), name="engine")
+    thread.start()
+    server.start()
+    _log.info("coordinator ready", port=port, federation=str(member.federation))
+
+    def stop() -> None:
+        stopping.set()
+        engine.stop()
+        surroundings.hub.close()
+        attendance.close_all()
+        server.stop(_SHUTDOWN_SECONDS).wait()
+        thread.join()
+        database.close()
+        _log.info("coordinator stopped")
+
+    return Running(port=port, stop=stop, wait=lambda: wait_for(stopping))
+
+
+def _run_engine(engine: Engine, stopping: threading.Event) -> None:
+    try:
+        engine.run()
+    finally:
+        # whatever ended the engine ends the process: a coordinator that answers but does not work is worse
+        stopping.set()
+
+
+def _later(action: Callable[[], None]) -> None:
+    timer = threading.Timer(1.0, action)
+    timer.daemon = True
+    timer.start()
+
+
+def _serve(
+    folder: PartyFolder,
+    settings: CoordinatorSettings,
+    engine: Engine,
+    attendance: Attendance,
+    views: Views,
+    trust: Trust,
+    incoming: Path,
+) -> tuple[grpc.Server, int]:
+    workers = ThreadPoolExecutor(settings.maximum_nodes + _SPARE_THREADS, thread_name_prefix="rpc")
+    server = grpc.server(workers, options=list(tls.SERVER_OPTIONS))
+    rpc.add_CoordinationServicer_to_server(
+        CoordinationService(
+            engine=engine, attendance=attendance, trust=trust, views=views, incoming=incoming
+        ),
+        server,
+    )
+    rpc.add_AdministrationServicer_to_server(
+        AdministrationService(engine=engine, trust=trust, views=views), server
+    )
+    servicer = health.HealthServicer()
+    servicer.set("", health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    try:
+        port = server.add_secure_port(settings.listen, tls.server_credentials(folder.tls()))
+    except RuntimeError as error:
+        sentence = (
+            f"{settings.listen} cannot be opened: another program uses the port, or the host name is not this "
+            f"machine's; free it or set `listen` in {folder.config_path}"
+        )
+        raise SetupError(sentence) from error
+    return server, port

@@ -1,0 +1,305 @@
+"""gRPC services of the coordinator: thin shells that check the caller, bound the input and call the engine."""
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+
+from fedseal.coordinator.attendance import Attendance, Session
+from fedseal.coordinator.engine import Engine
+from fedseal.coordinator.hub import events
+from fedseal.coordinator.intake import (
+    ContributionArrived,
+    MessageReported,
+    NodeArrived,
+    NodeLeft,
+    RoundRefused,
+    StopAsked,
+    VerdictReported,
+)
+from fedseal.coordinator.views import Views
+from fedseal.errors import PeerFault, RefusalError
+from fedseal.rounds import RoundAddress
+from fedseal.trust import Trust, utc_now
+from fedseal.wire import chunks, limits
+from fedseal.wire._generated import coordination_pb2 as pb
+from fedseal.wire._generated import coordination_pb2_grpc as rpc
+from fedseal.wire.status import guarded, guarded_stream
+from fedseal.wire.tls import caller_certificate
+from fedseal_crypto.certificates import Party
+from fedseal_crypto.digests import parse_digest
+from fedseal_crypto.identity import PartyKind, Role
+
+PROTOCOL_VERSION = 1
+_SESSION_BYTES = 16
+
+
+class Door:
+    """Who is calling: verified anew at each call, so that a revocation takes effect at once."""
+
+    def __init__(self, trust: Trust) -> None:
+        self._trust = trust
+
+    def node(self, context: grpc.ServicerContext) -> Party:
+        """The calling node.
+
+        Raises:
+            RefusalError: the caller is not a node.
+            PeerError: its certificate does not verify.
+        """
+        member = self._trust.tls(caller_certificate(context))
+        if member.kind is not PartyKind.NODE:
+            sentence = f"only nodes may call this; you are the {member.kind.value} {member.name}"
+            raise RefusalError(sentence)
+        return member
+
+    def person(self, context: grpc.ServicerContext, *roles: Role) -> Party:
+        """The calling person, who must hold one of ``roles`` (any role if none is given).
+
+        Raises:
+            RefusalError: the caller is not a person, or holds none of the roles.
+            PeerError: the certificate does not verify.
+        """
+        member = self._trust.tls(caller_certificate(context))
+        if member.kind is not PartyKind.PERSON:
+            sentence = f"only people may call this; you are the {member.kind.value} {member.name}"
+            raise RefusalError(sentence)
+        if roles and not set(roles) & set(member.roles):
+            wanted = " or ".join(role.value.replace("_", " ") for role in roles)
+            held = ", ".join(sorted(role.value.replace("_", " ") for role in member.roles)) or "no role"
+            sentence = (
+                f"{member.name} holds {held}; this needs the role {wanted}; ask an administrator for it"
+            )
+            raise RefusalError(sentence)
+        return member
+
+
+class CoordinationService(rpc.CoordinationServicer):
+    """What nodes call."""
+
+    def __init__(
+        self, *, engine: Engine, attendance: Attendance, trust: Trust, views: Views, incoming: Path
+    ) -> None:
+        self._engine = engine
+        self._attendance = attendance
+        self._trust = trust
+        self._door = Door(trust)
+        self._views = views
+        self._incoming = incoming
+
+    @guarded_stream
+    def Attend(self, request: pb.Attendance, context: grpc.ServicerContext) -> Iterator[pb.Instruction]:  # noqa: N802 - gRPC's name
+        """Keep a node's instruction stream open."""
+        session = self._session(request, self._door.node(context))
+
+        def gone() -> None:
+            session.close()
+            self._engine.put(NodeLeft(session))
+
+        if not context.add_callback(gone):
+            return
+        self._engine.put(NodeArrived(session))
+        yield from session.instructions()
+
+    @guarded
+    def Report(self, request: pb.NodeReport, context: grpc.ServicerContext) -> pb.Receipt:  # noqa: N802 - gRPC's name
+        """Take a verdict, a masking message or a refusal."""
+        node = str(self._door.node(context).name)
+        kind = request.WhichOneof("kind")
+        if kind == "verdict":
+            self._engine.call(VerdictReported(node=node, verdict=request.verdict))
+        elif kind == "message":
+            payload = _bounded(request.message.payload, limits.MASKING_MESSAGE_BYTES, "masking message")
+            address = RoundAddress.from_wire(request.message.address)
+            self._engine.call(
+                MessageReported(node=node, session=request.session, address=address, payload=payload)
+            )
+        elif kind == "refusal":
+            address = RoundAddress.from_wire(request.refusal.address)
+            sentence = request.refusal.sentence[: limits.TEXT_CHARACTERS]
+            code = request.refusal.code[:100]
+            self._engine.call(
+                RoundRefused(
+                    node=node, session=request.session, address=address, code=code, sentence=sentence
+                )
+            )
+        else:
+            sentence = "the report holds none of verdict, message or refusal"
+            raise PeerFault(sentence)
+        return pb.Receipt(note="stored")
+
+    @guarded
+    def Contribute(  # noqa: N802 - gRPC's name
+        self, request: Iterator[pb.ContributionPart], context: grpc.ServicerContext
+    ) -> pb.Receipt:
+        """Receive a masked vector into a file; only a whole one reaches the engine."""
+        node = str(self._door.node(context).name)
+        first = next(request, None)
+        if first is None or first.WhichOneof("part") != "header":
+            sentence = "a contribution must begin with its header"
+            raise PeerFault(sentence)
+        header = first.header
+        address = RoundAddress.from_wire(header.address)
+        message = _bounded(header.message, limits.MASKING_MESSAGE_BYTES, "contribution header")
+        expected = self._engine.expected_bytes(address)
+        if header.size != expected:
+            sentence = f"{address}: a contribution has {expected} bytes and {node} announced {header.size}"
+            raise PeerFault(sentence)
+        target = self._incoming / f"{node}-{secrets.token_hex(8)}.part"
+        chunks.receive((part.data for part in request), target, size=expected)
+        try:
+            self._engine.call(
+                ContributionArrived(
+                    node=node, session=header.session, address=address, payload=message, vector=target
+                )
+            )
+        finally:
+            target.unlink(missing_ok=True)
+        return pb.Receipt(note="stored")
+
+    @guarded_stream
+    def Download(self, request: pb.ArtefactRequest, context: grpc.ServicerContext) -> Iterator[pb.Chunk]:  # noqa: N802 - gRPC's name
+        """Send a broadcast or model."""
+        node = str(self._door.node(context).name)
+        path = self._views.artefact(
+            job=parse_digest(request.job), digest=parse_digest(request.digest), for_node=node
+        )
+        for piece in chunks.read_file(path):
+            yield pb.Chunk(data=piece)
+
+    @guarded
+    def FetchCheckpoint(
+        self, request: pb.CheckpointRequest, context: grpc.ServicerContext
+    ) -> pb.CheckpointReply:  # noqa: N802 - gRPC's name
+        """The newest checkpoint of the coordinator's log with a consistency proof."""
+        self._door.node(context)
+        return self._views.checkpoint(request.known_size)
+
+    @guarded
+    def Cosign(self, request: pb.Cosignature, context: grpc.ServicerContext) -> pb.Receipt:  # noqa: N802 - gRPC's name
+        """Store a witness's cosignature after verifying it."""
+        member = self._door.node(context)
+        self._views.add_cosignature(member, request)
+        return pb.Receipt(note="stored")
+
+    def _session(self, request: pb.Attendance, caller: Party) -> Session:
+        if request.protocol_version != PROTOCOL_VERSION:
+            sentence = (
+                f"{caller.name} speaks protocol version {request.protocol_version} and this coordinator "
+                f"version {PROTOCOL_VERSION}; install the same fedseal release on both"
+            )
+            raise RefusalError(sentence)
+        if len(request.session) != _SESSION_BYTES:
+            sentence = f"a session has {_SESSION_BYTES} bytes, {caller.name} sent {len(request.session)}"
+            raise PeerFault(sentence)
+        pem = _bounded(request.identity_certificate.encode(), limits.CERTIFICATE_BYTES, "certificate")
+        member = self._trust.identity(pem)
+        if (member.kind, member.name) != (caller.kind, caller.name):
+            sentence = f"the TLS certificate is {caller.name}'s and the identity certificate {member.name}'s; enrol again"
+            raise PeerFault(sentence)
+        return Session(
+            member=member,
+            identity_pem=pem,
+            session=request.session,
+            since=utc_now(),
+            policies=tuple(_bounded(item, limits.DOCUMENT_BYTES, "policy") for item in request.policies),
+            datasets={
+                item.name[:200]: _bounded(item.schema, limits.DOCUMENT_BYTES, "dataset schema")
+                for item in request.datasets
+            },
+            software=request.software[:200],
+        )
+
+
+class AdministrationService(rpc.AdministrationServicer):
+    """What people call."""
+
+    def __init__(self, *, engine: Engine, trust: Trust, views: Views) -> None:
+        self._engine = engine
+        self._trust = trust
+        self._door = Door(trust)
+        self._views = views
+
+    @guarded
+    def CheckJob(self, request: pb.SignedFile, context: grpc.ServicerContext) -> pb.JobVerdicts:  # noqa: N802 - gRPC's name
+        """What each node's policy says, as far as the coordinator knows it; nothing is stored."""
+        self._door.person(context)
+        return self._engine.check_job(_bounded(request.document, limits.DOCUMENT_BYTES, "job"))
+
+    @guarded
+    def SubmitJob(self, request: pb.SignedFile, context: grpc.ServicerContext) -> pb.JobSummary:  # noqa: N802 - gRPC's name
+        """Store a signed job and offer it to its nodes."""
+        person = self._door.person(context, Role.DATA_SCIENTIST)
+        digest = self._engine.submit(_bounded(request.document, limits.DOCUMENT_BYTES, "job"), person)
+        return self._views.summary(digest)
+
+    @guarded
+    def ListJobs(self, _request: pb.ListRequest, context: grpc.ServicerContext) -> pb.JobList:  # noqa: N802 - gRPC's name
+        """All jobs, newest first."""
+        self._door.person(context)
+        return self._views.jobs()
+
+    @guarded
+    def ShowJob(self, request: pb.JobRequest, context: grpc.ServicerContext) -> pb.JobDetail:  # noqa: N802 - gRPC's name
+        """One job with its rounds, answers and artefacts."""
+        self._door.person(context)
+        return self._views.detail(self._views.resolve(request.job))
+
+    @guarded_stream
+    def WatchJob(self, request: pb.JobRequest, context: grpc.ServicerContext) -> Iterator[pb.JobEvent]:  # noqa: N802 - gRPC's name
+        """The job's state now, then its events until it ends."""
+        self._door.person(context)
+        digest = self._views.resolve(request.job)
+        watcher = self._engine.hub.subscribe(digest)
+        if not context.add_callback(lambda: self._engine.hub.unsubscribe(digest, watcher)):
+            return
+        summary = self._views.summary(digest)
+        yield pb.JobEvent(job=digest, kind="state", text=summary.state)
+        if self._views.has_ended(digest):
+            yield pb.JobEvent(job=digest, kind="done", text=summary.state)
+            return
+        for event in events(watcher):
+            yield event
+            if event.kind == "done":
+                return
+
+    @guarded
+    def StopJob(self, request: pb.StopRequest, context: grpc.ServicerContext) -> pb.JobSummary:  # noqa: N802 - gRPC's name
+        """Stop a job; its last good model stays."""
+        person = self._door.person(context, Role.DATA_SCIENTIST, Role.ADMINISTRATOR, Role.COMPLIANCE_OFFICER)
+        digest = self._views.resolve(request.job)
+        self._engine.call(StopAsked(job=digest, person=str(person.name), reason=request.reason[:500]))
+        return self._views.summary(digest)
+
+    @guarded
+    def ListNodes(self, _request: pb.ListRequest, context: grpc.ServicerContext) -> pb.NodeList:  # noqa: N802 - gRPC's name
+        """The nodes that are present."""
+        self._door.person(context)
+        return self._views.nodes()
+
+    @guarded_stream
+    def Download(self, request: pb.ArtefactRequest, context: grpc.ServicerContext) -> Iterator[pb.Chunk]:  # noqa: N802 - gRPC's name
+        """Send a model, job record or report."""
+        self._door.person(context)
+        path = self._views.artefact(job=self._views.resolve(request.job), digest=parse_digest(request.digest))
+        for piece in chunks.read_file(path):
+            yield pb.Chunk(data=piece)
+
+    @guarded
+    def PublishRevocations(self, request: pb.RevocationList, context: grpc.ServicerContext) -> pb.Receipt:  # noqa: N802 - gRPC's name
+        """Take over a revocation list; its signature is the authority's, so any member may bring it."""
+        self._door.person(context)
+        pem = _bounded(request.pem, limits.REVOCATION_BYTES, "revocation list")
+        changed = self._engine.take_revocations(pem)
+        return pb.Receipt(note="taken over" if changed else "already known")
+
+
+def _bounded(data: bytes, limit: int, what: str) -> bytes:
+    if not data or len(data) > limit:
+        sentence = f"the {what} has {len(data)} bytes; between 1 and {limit} are accepted"
+        raise PeerFault(sentence)
+    return data
+
+
+__all__ = ["PROTOCOL_VERSION", "AdministrationService", "CoordinationService", "Door"]

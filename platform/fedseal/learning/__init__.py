@@ -1,0 +1,69 @@
+"""Local data, learners, metrics and model files: everything that happens at one party, without federation."""
+
+from fedseal.learning._torch_training import use_deterministic_torch
+from fedseal.learning.data import LocalData, load_dataset
+from fedseal.learning.errors import (
+    DatasetError,
+    SettingsRefused,
+    TensorsRefused,
+    TrainingFailed,
+    UnknownPlugin,
+)
+from fedseal.learning.fingerprint import content_digest
+from fedseal.learning.learner import Examples, FitRequest, FitResult, GradientCorrection, Learner
+from fedseal.learning.metrics import Metrics, PredictionSums, evaluate, metrics_of, prediction_sums
+from fedseal.learning.model_file import (
+    Model,
+    ModelDescription,
+    Origin,
+    build_model,
+    load_model,
+    model_bytes,
+    predict,
+    read_model,
+)
+from fedseal.learning.plugins import learner_class, learner_digest, learner_names, make_learner
+from fedseal.learning.split import JobData, job_data
+from fedseal.learning.tensors import NamedTensors, Shape, Shapes, Tensor, pack_tensors, unpack_tensors
+
+__all__ = [
+    "DatasetError",
+    "Examples",
+    "FitRequest",
+    "FitResult",
+    "GradientCorrection",
+    "JobData",
+    "Learner",
+    "LocalData",
+    "Metrics",
+    "Model",
+    "ModelDescription",
+    "NamedTensors",
+    "Origin",
+    "PredictionSums",
+    "SettingsRefused",
+    "Shape",
+    "Shapes",
+    "Tensor",
+    "TensorsRefused",
+    "TrainingFailed",
+    "UnknownPlugin",
+    "build_model",
+    "content_digest",
+    "evaluate",
+    "job_data",
+    "learner_class",
+    "learner_digest",
+    "learner_names",
+    "load_dataset",
+    "load_model",
+    "make_learner",
+    "metrics_of",
+    "model_bytes",
+    "pack_tensors",
+    "predict",
+    "prediction_sums",
+    "read_model",
+    "unpack_tensors",
+    "use_deterministic_torch",
+]

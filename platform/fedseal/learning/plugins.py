@@ -1,0 +1,134 @@
+"""Finding what is installed under a name: learners here, methods in `fedseal.methods.registry`.
+
+Rules this module keeps:
+- A name in a job never selects code by itself; it is looked up among the entry points of installed
+  distributions.
+- A name that is not installed, or that two distributions claim, is refused with a sentence.
+- Settings are validated by the learner's or method's own model before the first object is made.
+"""
+
+import difflib
+import hashlib
+import inspect
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TypeVar, cast
+
+from pydantic import BaseModel, ValidationError
+
+from fedseal.errors import SetupError
+from fedseal.learning.errors import SettingsRefused, UnknownPlugin
+from fedseal.learning.learner import Learner
+from fedseal_crypto.canonical import canonical_json
+from fedseal_crypto.digests import Digest, sha256_hex
+
+LEARNER_GROUP = "fedseal.learners"
+
+S = TypeVar("S", bound=BaseModel)
+
+
+def learner_names() -> tuple[str, ...]:
+    """Installed learners, sorted."""
+    return plugin_names(LEARNER_GROUP)
+
+
+def learner_class(name: str) -> type[Learner]:
+    """The learner's class, with its settings model.
+
+    Raises:
+        UnknownPlugin: Not installed here.
+    """
+    return cast("type[Learner]", load_plugin(LEARNER_GROUP, "learner", name))
+
+
+def make_learner(name: str, settings: Mapping[str, object]) -> Learner:
+    """A learner bound to a job's settings.
+
+    Raises:
+        UnknownPlugin: Not installed here.
+        SettingsRefused: A setting is unknown or out of range.
+    """
+    chosen = learner_class(name)
+    return chosen(validated_settings(chosen.settings_model, settings, what=f'learner "{name}"'))
+
+
+def learner_digest(name: str) -> Digest:
+    """Identifies a learner's code: name, distribution, version, and the bytes of the file that defines it.
+
+    Raises:
+        UnknownPlugin: Not installed here.
+    """
+    entry = find_plugin(LEARNER_GROUP, "learner", name)
+    source = inspect.getsourcefile(learner_class(name))
+    code = Path(source).read_bytes() if source is not None else b""
+    facts = {
+        "learner": name,
+        "distribution": entry.dist.name if entry.dist is not None else "",
+        "version": entry.dist.version if entry.dist is not None else "",
+        "source": hashlib.sha256(code).hexdigest(),
+    }
+    return sha256_hex(canonical_json(facts))
+
+
+def plugin_names(group: str) -> tuple[str, ...]:
+    """Names in an entry-point group, sorted."""
+    return tuple(sorted({entry.name for entry in entry_points(group=group)}))
+
+
+def find_plugin(group: str, kind: str, name: str) -> EntryPoint:
+    """The one entry point of that name; ``kind`` is for the sentence.
+
+    Raises:
+        UnknownPlugin: There is none.
+        SetupError: There are several.
+    """
+    found = {entry.value: entry for entry in entry_points(group=group) if entry.name == name}
+    if not found:
+        known = plugin_names(group)
+        nearest = difflib.get_close_matches(name, known, n=1)
+        raise UnknownPlugin(kind, name, known, nearest[0] if nearest else None)
+    if len(found) > 1:
+        raise SetupError(
+            f'The {kind} "{name}" is provided twice, by {" and ".join(sorted(found))}; uninstall one.'
+        )
+    return next(iter(found.values()))
+
+
+def load_plugin(group: str, kind: str, name: str) -> object:
+    """What the entry point names.
+
+    Raises:
+        UnknownPlugin: There is none.
+        SetupError: There are several, or its code cannot be imported.
+    """
+    entry = find_plugin(group, kind, name)
+    try:
+        return entry.load()
+    except (ImportError, AttributeError) as error:
+        raise SetupError(
+            f'The {kind} "{name}" is installed as {entry.value}, which cannot be loaded: {error}.'
+        ) from error
+
+
+def validated_settings(model: type[S], settings: Mapping[str, object], *, what: str) -> S:
+    """Settings in their typed form.
+
+    Raises:
+        SettingsRefused: A setting is unknown or out of range.
+    """
+    try:
+        return model.model_validate(dict(settings))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        fault = _unknown_setting(model, key) if first["type"] == "extra_forbidden" else f"{first['msg']}."
+        raise SettingsRefused(f'The job\'s settings of {what}: "{key}": {fault}') from None
+
+
+def _unknown_setting(model: type[BaseModel], key: str) -> str:
+    nearest = difflib.get_close_matches(key, model.model_fields, n=1)
+    known = ", ".join(model.model_fields) or "none"
+    return (
+        f'unknown setting; did you mean "{nearest[0]}"?' if nearest else f"unknown setting; known: {known}."
+    )

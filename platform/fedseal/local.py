@@ -1,0 +1,179 @@
+"""A party's folder and database at hand: what commands that run beside the party's own process work with.
+
+Rules this module keeps: a database of an unknown schema is refused, and only ``fedseal db upgrade`` changes
+it; every change runs as an ``Act`` in one named transaction together with its audit entry; who acts is a
+person who has proved to hold their key, or the party itself.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy.orm import Session
+
+from fedseal.errors import SetupError
+from fedseal.files import read_limited
+from fedseal.folders import PartyFolder
+from fedseal_crypto.certificates import Member
+from fedseal_crypto.identity import IdentityKey, PartyKind
+from fedseal_crypto.notes import log_origin
+from fedseal_crypto.secret import SecretBytes
+from fedseal_governance.acts import Act
+from fedseal_governance.audit import AuditLog
+from fedseal_governance.database import Database
+from fedseal_governance.documents import MAX_BYTES, load_yaml
+from fedseal_governance.trust import Trust
+from fedseal_migrations import require_current, upgrade
+
+KINDS_WITH_DATABASE = frozenset(
+    {PartyKind.AUTHORITY, PartyKind.COORDINATOR, PartyKind.NODE, PartyKind.CUSTODIAN}
+)
+
+T = TypeVar("T")
+
+
+class _DatabaseSetting(BaseModel):
+    """The one key of a party's configuration that matters here; the party's own process checks the others."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    database: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """A person who has opened their key.
+
+    Attributes:
+        member: Their verified certificate.
+        key: Signs documents for them.
+        certificate_pem: Goes with each signature.
+    """
+
+    member: Member
+    key: IdentityKey
+    certificate_pem: bytes
+
+    @property
+    def label(self) -> str:
+        """How the log names them: ``person/ada``."""
+        return self.member.label
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalParty:
+    """A party's folder with its open database."""
+
+    folder: PartyFolder
+    database: Database
+
+    @property
+    def label(self) -> str:
+        """The party for a sentence and as an actor: ``node/cleveland``."""
+        return f"{self.folder.record.kind.value}/{self.folder.record.name}"
+
+    def log(self, signer: IdentityKey | None = None) -> AuditLog:
+        """The party's audit log; with its key it also signs checkpoints."""
+        return AuditLog(log_origin(self.folder.federation, self.folder.name), signer)
+
+    def run(self, name: str, work: Callable[[Act], T], *, now: datetime, person: Person | None = None) -> T:
+        """Run ``work`` in one transaction with its audit entries.
+
+        Args:
+            name: What it does, such as ``policy.propose``; appears in errors.
+            work: May run more than once; touches nothing but the act's session.
+            now: The time of the change.
+            person: Who acts; None for whoever operates the party's machine.
+        """
+        journal, actor = self.log(), self.label if person is None else person.label
+
+        def attempt(session: Session) -> T:
+            return work(Act(session=session, journal=journal, actor=actor, now=now))
+
+        return self.database.run(name, attempt)
+
+    def read(self, work: Callable[[Session], T]) -> T:
+        """Run ``work`` on a consistent snapshot."""
+        return self.database.read(work)
+
+    def trust(self, now: datetime) -> Trust:
+        """Whom signatures are checked against."""
+        return Trust(root=self.folder.trust_root(), revocations=self.folder.revocations(now))
+
+
+def database_url(folder: PartyFolder) -> str:
+    """The database of a party: as its configuration says, or the embedded one in its folder.
+
+    Raises:
+        SetupError: This kind of party keeps no database.
+        DocumentError: The configuration file cannot be read.
+    """
+    kind = folder.record.kind
+    if kind not in KINDS_WITH_DATABASE:
+        raise SetupError(
+            f"{folder.path} is the folder of a {kind.value}, who keeps no database; give a node's folder."
+        )
+    if folder.config_path.exists():
+        data = read_limited(folder.config_path, max_bytes=MAX_BYTES, what="a configuration file")
+        setting = load_yaml(data, str(folder.config_path), _DatabaseSetting)
+        if setting.database is not None:
+            return setting.database
+    return folder.database_url
+
+
+@contextmanager
+def open_party(path: Path, *kinds: PartyKind) -> Iterator[LocalParty]:
+    """A party's folder with its database, closed again at the end.
+
+    Args:
+        path: The folder.
+        kinds: Which kinds of party will do; all if none is given.
+
+    Raises:
+        SetupError: It is another kind of party, or its embedded database is missing.
+        StorageError: The database is of another version or cannot be opened.
+    """
+    folder = PartyFolder.load(path)
+    if kinds and folder.record.kind not in kinds:
+        wanted = " or ".join(kind.value for kind in kinds)
+        raise SetupError(f"{path} is the folder of a {folder.record.kind.value}; give that of a {wanted}.")
+    url = database_url(folder)
+    if url == folder.database_url and not folder.database_path.exists():
+        raise SetupError(f"{folder.database_path} is missing; restore it, or run: fedseal db upgrade {path}")
+    database = Database(url)
+    try:
+        require_current(database.engine)
+        yield LocalParty(folder=folder, database=database)
+    finally:
+        database.close()
+
+
+def create_database(path: Path) -> None:
+    """A new, empty embedded database with the current schema."""
+    database = Database(f"sqlite:///{path.resolve()}")
+    try:
+        upgrade(database.engine)
+    finally:
+        database.close()
+
+
+def open_person(path: Path, passphrase: SecretBytes | None, *, now: datetime) -> Person:
+    """A person's folder with the key opened.
+
+    Raises:
+        SetupError: It is not a person's folder, or does not fit together.
+        CryptoError: Wrong passphrase; or the certificate is expired or revoked.
+    """
+    folder = PartyFolder.load(path)
+    if folder.record.kind is not PartyKind.PERSON:
+        raise SetupError(
+            f"{path} is the folder of a {folder.record.kind.value}; give your own, made by `user enrol`."
+        )
+    member = folder.verify(now, passphrase)
+    return Person(
+        member=member, key=folder.identity_key(passphrase), certificate_pem=folder.identity_certificate()
+    )

@@ -1,0 +1,223 @@
+"""From a job to its stages, and from a stage to the plan and the file that every party reads alike.
+
+A training job is statistics (1 round), training (R rounds), evaluation (1 round); a statistics job is the
+first alone. What a finished stage exported travels to the nodes inside the broadcast of every later round, so
+that a node which joins late, or was restarted, needs nothing but the current round.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fedseal.errors import PeerFault
+from fedseal.learning.encoder import TabularEncoder, encoder_statistics
+from fedseal.learning.learner import Learner
+from fedseal.learning.plugins import make_learner
+from fedseal.learning.tensors import (
+    NamedTensors,
+    Shape,
+    check_tensors,
+    group_of,
+    grouped,
+    pack_tensors,
+    unpack_tensors,
+)
+from fedseal.methods.contract import (
+    EVALUATION_STAGE,
+    STATISTICS_STAGE,
+    TRAINING_STAGE,
+    Contribution,
+    DisclosureStatement,
+    Method,
+    NodeContext,
+    Plan,
+    Stage,
+)
+from fedseal.methods.errors import BroadcastRefused, ContributionRefused, MethodUnsuitable
+from fedseal.methods.evaluation import Evaluation
+from fedseal.methods.registry import make_method
+from fedseal.methods.statistics import Statistics
+from fedseal_governance.datasets import ColumnRole, DatasetSchema
+from fedseal_governance.jobs import JobDocument
+
+BROADCAST_GROUP = "broadcast"
+PUBLISHED_GROUP = "published"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedBroadcast:
+    """A round's broadcast, checked: the plan with everything published so far, and this round's tensors."""
+
+    plan: Plan
+    tensors: NamedTensors
+
+
+def programme(job: JobDocument) -> tuple[Stage, ...]:
+    """The stages of a job, in order.
+
+    Raises:
+        UnknownPlugin: The method or learner is not installed here.
+        SettingsRefused: A setting is unknown or out of range.
+    """
+    statistics = Stage(name=STATISTICS_STAGE, method=Statistics(), rounds=1)
+    if job.method is None:
+        return (statistics,)
+    trainer = make_method(job.method.name, job.method.settings)
+    if job.learner is not None:
+        make_learner(job.learner.name, job.learner.settings)  # refuses bad settings now, not in a later round
+    return (
+        statistics,
+        Stage(name=TRAINING_STAGE, method=trainer, rounds=job.method.rounds),
+        Stage(name=EVALUATION_STAGE, method=Evaluation(trainer=trainer), rounds=1),
+    )
+
+
+def stage_plan(
+    job: JobDocument,
+    schema: DatasetSchema,
+    stage: Stage,
+    *,
+    published: Mapping[str, NamedTensors] | None = None,
+    round: int = 0,  # noqa: A002 - the word of the protocol
+) -> Plan:
+    """What every party knows about a round of ``stage``.
+
+    Raises:
+        MethodUnsuitable: The job names a column that the schema does not have in that role.
+    """
+    require_columns(job, schema)
+    learner: Learner | None = None
+    if job.learner is not None:
+        learner = make_learner(job.learner.name, job.learner.settings)
+    plan = Plan(
+        job=job,
+        schema=schema,
+        stage=stage.name,
+        rounds=stage.rounds,
+        learner=learner,
+        published=dict(published or {}),
+    )
+    return plan.for_round(round)
+
+
+def require_columns(job: JobDocument, schema: DatasetSchema) -> None:
+    """Refuse a job whose columns the schema does not offer.
+
+    Raises:
+        MethodUnsuitable: Naming the first such column.
+    """
+    roles = {column.name: column.role for column in schema.columns}
+    for name in job.features:
+        if roles.get(name) is not ColumnRole.FEATURE:
+            raise MethodUnsuitable(
+                f'The job\'s feature "{name}" is not a feature of the dataset "{schema.dataset}".'
+            )
+    if job.target is not None and roles.get(job.target) is not ColumnRole.TARGET:
+        raise MethodUnsuitable(
+            f'The job\'s target "{job.target}" is not the target of the dataset "{schema.dataset}".'
+        )
+
+
+def programme_statement(stages: tuple[Stage, ...]) -> DisclosureStatement:
+    """What a whole job reveals: the highest level, every paragraph, every quantity once."""
+    methods: list[Method] = list({stage.method.name: stage.method for stage in stages}.values())
+    return DisclosureStatement(
+        level=max(method.statement.level for method in methods),
+        paragraph="\n\n".join(f"{method.title}: {method.statement.paragraph}" for method in methods),
+        quantities=tuple(quantity for method in methods for quantity in method.statement.quantities),
+    )
+
+
+def contribute(method: Method, context: NodeContext) -> Contribution:
+    """Let a method contribute, with its input checked before and its output after.
+
+    Raises:
+        BroadcastRefused: The broadcast is not what this round's must be.
+        ContributionRefused: The method gave other vectors than it declared, NaN, or values outside its
+            bounds.
+        TrainingFailed: Local training gave nothing usable.
+    """
+    plan = context.plan
+    try:
+        check_tensors(context.broadcast, method.broadcast_shapes(plan), what=_what(plan))
+    except PeerFault as error:
+        raise BroadcastRefused(str(error)) from None
+    contribution = method.contribute(context)
+    check_contribution(method, plan, contribution)
+    return contribution
+
+
+def check_contribution(method: Method, plan: Plan, contribution: Contribution) -> None:
+    """Refuse values that are not exactly what the method declared.
+
+    Raises:
+        ContributionRefused: Wrong names, shape, NaN or infinity, or a value outside its declared bound.
+    """
+    specs = {spec.name: spec for spec in method.vectors(plan)}
+    if specs.keys() != contribution.values.keys():
+        raise ContributionRefused(
+            f'Method "{method.name}" declared the vectors {sorted(specs)} '
+            f"and gave {sorted(contribution.values)}."
+        )
+    for name, values in contribution.values.items():
+        spec = specs[name]
+        if values.shape != (spec.length,):
+            raise ContributionRefused(
+                f'Vector "{name}" has the shape {values.shape}, declared is ({spec.length},).', vector=name
+            )
+        # A comparison with NaN is false, so this one test refuses NaN, infinity and values out of bounds.
+        if not bool((abs(values) <= spec.bound * (1 + 1e-9)).all()):
+            raise ContributionRefused(
+                f'Vector "{name}" holds NaN, infinity or a value beyond its declared bound {spec.bound:g}.',
+                vector=name,
+            )
+
+
+def pack_broadcast(plan: Plan, tensors: NamedTensors) -> bytes:
+    """The file that every node receives for a round; equal content gives equal bytes."""
+    everything = grouped(BROADCAST_GROUP, tensors)
+    for stage, exported in plan.published.items():
+        everything.update(grouped(f"{PUBLISHED_GROUP}/{stage}", exported))
+    return pack_tensors(everything)
+
+
+def unpack_broadcast(data: bytes, *, plan: Plan, stages: tuple[Stage, ...]) -> ReceivedBroadcast:
+    """Read a round's broadcast strictly.
+
+    Args:
+        data: The whole file.
+        plan: `stage_plan` of the round, without ``published``.
+        stages: `programme` of the job.
+
+    Raises:
+        BroadcastRefused: Anything is missing, extra, of another shape, not finite, or cannot standardise.
+    """
+    order = [stage.name for stage in stages]
+    position = order.index(plan.stage)
+    shapes: dict[str, Shape] = {
+        f"{BROADCAST_GROUP}/{name}": shape
+        for name, shape in stages[position].method.broadcast_shapes(plan).items()
+    }
+    for stage in stages[:position]:
+        for name, shape in stage.method.export_shapes(plan).items():
+            shapes[f"{PUBLISHED_GROUP}/{stage.name}/{name}"] = shape
+    try:
+        tensors = unpack_tensors(data, shapes, what=_what(plan))
+    except PeerFault as error:
+        raise BroadcastRefused(str(error)) from None
+    published = {
+        stage.name: group_of(f"{PUBLISHED_GROUP}/{stage.name}", tensors) for stage in stages[:position]
+    }
+    if STATISTICS_STAGE in published:
+        _require_usable_statistics(plan, published[STATISTICS_STAGE])
+    return ReceivedBroadcast(plan=plan.with_published(published), tensors=group_of(BROADCAST_GROUP, tensors))
+
+
+def _require_usable_statistics(plan: Plan, published: NamedTensors) -> None:
+    try:
+        TabularEncoder(features=plan.features, statistics=encoder_statistics(published))
+    except ValueError as error:
+        raise BroadcastRefused(f"{_what(plan)}: the published statistics cannot be used: {error}.") from None
+
+
+def _what(plan: Plan) -> str:
+    return f'The broadcast of round {plan.round} of stage "{plan.stage}"'

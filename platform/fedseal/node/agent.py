@@ -1,0 +1,322 @@
+"""The node's worker: takes the coordinator's instructions one after the other and answers them.
+
+Rules kept here:
+
+1. What leaves the node is stored as leaving before it leaves (``NodeLedger``), so a restart never answers twice.
+2. A refusal of this node's own is an audit entry here, a sentence to the coordinator, and the end of the attempt.
+3. The protocol's secrets of an attempt live in this object only and are forgotten when it ends.
+
+``Agent`` has no socket and no thread: the caller feeds instructions and it sends through ``Outbox``.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from fedseal.documents import read_job
+from fedseal.errors import PeerFault, PlatformError
+from fedseal.node.opening import NodeSelf, OpenedAttempt, RoundOffer, check_earlier_attempts, open_attempt
+from fedseal.node.witness import Witness
+from fedseal.rounds import RoundAddress
+from fedseal.wire import chunks
+from fedseal.wire._generated import coordination_pb2 as pb
+from fedseal.wire.limits import DOCUMENT_BYTES, MASKING_MESSAGE_BYTES, REVOCATION_BYTES, TEXT_CHARACTERS
+from fedseal.wire.status import CallRefused
+from fedseal_crypto.errors import CryptoError
+from fedseal_crypto.identity import PartyKind
+from fedseal_crypto.masking import (
+    ClientId,
+    Confirmations,
+    DecodeLimits,
+    MaskedInput,
+    ServerMessage,
+    Openings,
+    Roster,
+    ShareDelivery,
+    Survivors,
+    decode_message,
+)
+from fedseal_crypto.notes import NoteVerifier, log_origin
+from fedseal_governance.errors import GovernanceError, StorageError
+from fedseal_governance.participation import NodeJobRow, NodeJobState
+
+_log = structlog.get_logger(__name__)
+
+_OWN_ERRORS = (PlatformError, CryptoError, GovernanceError)
+
+
+class Outbox(Protocol):
+    """How the agent reaches the coordinator; ``CoordinatorConnection`` is the real one."""
+
+    def report(self, report: pb.NodeReport) -> None:
+        """Deliver a report; returns when it is stored."""
+        ...
+
+    def contribute(self, header: pb.ContributionHeader, pieces: Callable[[], Iterator[bytes]]) -> None:
+        """Upload a masked vector."""
+        ...
+
+    def download(self, *, digest: str, job: str, size: int, target: Path) -> None:
+        """Fetch an artefact and check its digest."""
+        ...
+
+
+@dataclass(slots=True)
+class _Current:
+    """The attempt this node is in."""
+
+    address: RoundAddress
+    opened: OpenedAttempt
+    last: bytes = b""
+
+
+class Agent:
+    """One node's answers to one coordinator. Used by one thread."""
+
+    def __init__(
+        self, me: NodeSelf, outbox: Outbox, witness: Witness, *, session: bytes, workspace: Path
+    ) -> None:
+        self._me = me
+        self._outbox = outbox
+        self._witness = witness
+        self._session = session
+        self._workspace = workspace
+        self._current: _Current | None = None
+
+    def handle(self, instruction: pb.Instruction) -> None:
+        """Answer one instruction.
+
+        Raises:
+            StorageError: the node's database cannot be written; nothing was answered.
+        """
+        kind = instruction.WhichOneof("kind")
+        match kind:
+            case "welcome":
+                self._meet(instruction.welcome)
+            case "job_offer":
+                self._consider(instruction.job_offer)
+            case "round_start":
+                self._enter_round(instruction.round_start)
+            case "masking_step":
+                self._step(instruction.masking_step)
+            case "round_end":
+                self._leave_round(instruction.round_end)
+            case "job_end":
+                self._end_job(instruction.job_end)
+            case _:
+                _log.warning("unknown instruction; is the coordinator a newer release?", kind=kind)
+
+    def _meet(self, welcome: pb.Welcome) -> None:
+        self._take_revocations(welcome.revocation_list)
+        coordinator = self._me.trust.identity(welcome.coordinator_certificate.encode())
+        if coordinator.kind is not PartyKind.COORDINATOR:
+            sentence = f"{coordinator.label} is not a coordinator; check the address this node connects to"
+            raise PeerFault(sentence)
+        self._witness.watch(
+            NoteVerifier(name=log_origin(coordinator.federation, coordinator.name), public=coordinator.public)
+        )
+
+    # -- jobs ------------------------------------------------------------------------------------------
+
+    def _consider(self, offer: pb.JobOffer) -> None:
+        try:
+            if len(offer.document) > DOCUMENT_BYTES:
+                sentence = "the offered job is larger than any job file can be"
+                raise PeerFault(sentence)
+            trust = self._me.trust
+            now = self._me.clock()
+            signed = read_job(offer.document, root=trust.root, revocations=trust.revocations, now=now)
+            row = self._me.ledger.decide_offer(signed, now=now)
+        except StorageError:
+            raise
+        except _OWN_ERRORS as error:
+            reason = pb.Reason(clause="document", sentence=str(error)[:TEXT_CHARACTERS], allowed=False)
+            self._report(verdict=pb.JobVerdict(job=offer.job, accepted=False, reasons=[reason]))
+            return
+        _log.info("job decided", job=signed.digest[:12], name=signed.document.job, state=row.state.value)
+        self._report(verdict=verdict_of(row))
+
+    def _end_job(self, end: pb.JobEnd) -> None:
+        outcome = f"{end.state}: {end.reason}" if end.reason else end.state
+        if self._me.ledger.known_job(end.job) is not None:
+            self._me.ledger.end_job(end.job, outcome=outcome, record=end.job_record, now=self._me.clock())
+            self._me.local_states.forget(end.job)
+        if self._current is not None and self._current.address.job == end.job:
+            self._forget()
+        _log.info("job ended", job=end.job[:12], outcome=outcome)
+
+    # -- rounds ----------------------------------------------------------------------------------------
+
+    def _enter_round(self, start: pb.RoundStart) -> None:
+        address = RoundAddress.from_wire(start.address)
+        current = self._current
+        if current is not None and current.address == address:
+            self._send_message(address, current.opened.advertisement)
+            return
+        self._forget()
+        with self._refusing(address):
+            self._take_revocations(start.revocation_list)
+            offer = RoundOffer.from_wire(start)
+            broadcast = self._fetch(offer)
+            opened = open_attempt(offer, broadcast, self._me)
+            self._current = _Current(address, opened)
+            _log.info("round entered", round=str(address), members=len(offer.parameters.roster))
+            self._send_message(address, opened.advertisement)
+
+    def _step(self, step: pb.MaskingStep) -> None:
+        address = RoundAddress.from_wire(step.address)
+        current = self._current
+        if current is None or current.address != address:
+            _log.info("instruction for another attempt ignored", round=str(address))
+            return
+        with self._refusing(address):
+            if len(step.payload) > MASKING_MESSAGE_BYTES:
+                sentence = f"{address}: a masking message is larger than any can be"
+                raise PeerFault(sentence)
+            limits = DecodeLimits(
+                members=len(current.opened.offer.parameters.roster), message_bytes=MASKING_MESSAGE_BYTES
+            )
+            message = decode_message(step.payload, limits)
+            if not isinstance(message, ServerMessage):
+                sentence = f"{address}: a {type(message).__name__} is not a message for a node"
+                raise PeerFault(sentence)
+            self._answer(current, message, repeated=step.payload == current.last)
+            current.last = step.payload
+
+    def _answer(self, current: _Current, message: ServerMessage, *, repeated: bool) -> None:
+        opened, address = current.opened, current.address
+        client = opened.client
+        if isinstance(message, ShareDelivery):
+            self._send_vector(address, client.answer(message, None if repeated else opened.work()))
+            return
+        answer = client.answer(message)
+        match message:
+            case Roster() | Openings():
+                check_earlier_attempts(opened)
+            case Survivors():
+                names = _survivor_names(message, opened.offer.parameters.roster)
+                minimum = opened.policy.document.protection.minimum_cohort
+                self._me.ledger.confirm_survivors(address, names, minimum=minimum)
+            case Confirmations() if not repeated:
+                self._me.ledger.unmask_released(address, now=self._me.clock())
+            case _:
+                pass
+        self._send_message(address, answer.encode())
+
+    def _leave_round(self, end: pb.RoundEnd) -> None:
+        address = RoundAddress.from_wire(end.address)
+        self._me.ledger.round_ended(address, completed=end.completed)
+        kept = end.completed and self._me.name in end.survivors
+        current = self._current
+        if current is not None and current.address == address:
+            self._me.local_states.settle(address.job, keep=kept)
+            self._forget()
+            self._witness.look()
+        _log.info("round ended", round=str(address), completed=end.completed, reason=end.reason or None)
+
+    def _forget(self) -> None:
+        if self._current is not None:
+            self._current.opened.client.abandon()
+            self._current = None
+
+    # -- helpers ---------------------------------------------------------------------------------------
+
+    def _fetch(self, offer: RoundOffer) -> bytes:
+        target = self._workspace / "broadcast.part"
+        digest = offer.parameters.broadcast_digest
+        self._outbox.download(digest=digest, job=offer.address.job, size=offer.broadcast_size, target=target)
+        try:
+            return target.read_bytes()
+        finally:
+            target.unlink(missing_ok=True)
+
+    def _take_revocations(self, crl_pem: bytes) -> None:
+        if not crl_pem or len(crl_pem) > REVOCATION_BYTES:
+            sentence = "the coordinator sent no revocation list, or one larger than any can be"
+            raise PeerFault(sentence)
+        if self._me.trust.update(crl_pem):
+            _log.info("revocation list taken over", number=self._me.trust.revocations.number)
+
+    def _send_message(self, address: RoundAddress, payload: bytes) -> None:
+        self._report(message=pb.MaskingStep(address=address.to_wire(), payload=payload))
+
+    def _send_vector(self, address: RoundAddress, masked: MaskedInput) -> None:
+        header = pb.ContributionHeader(
+            session=self._session,
+            address=address.to_wire(),
+            message=masked.header.encode(),
+            size=masked.words.shape.wire_bytes,
+        )
+        data = masked.words.buffer
+        self._outbox.contribute(header, lambda: chunks.split(data))
+
+    def _report(
+        self,
+        *,
+        verdict: pb.JobVerdict | None = None,
+        message: pb.MaskingStep | None = None,
+        refusal: pb.RoundRefusal | None = None,
+    ) -> None:
+        self._outbox.report(
+            pb.NodeReport(session=self._session, verdict=verdict, message=message, refusal=refusal)
+        )
+
+    def _refusing(self, address: RoundAddress) -> "_Refusing":
+        return _Refusing(self, address)
+
+    def refuse(self, address: RoundAddress, error: Exception) -> None:
+        """End an attempt by this node's own decision: note it, tell the coordinator, forget the secrets."""
+        sentence = str(error)
+        code = type(error).__name__
+        _log.warning("round refused", round=str(address), code=code, sentence=sentence)
+        self._me.ledger.refused(address, code=code, sentence=sentence, now=self._me.clock())
+        if self._me.ledger.known_job(address.job) is not None:
+            self._me.ledger.round_ended(address, completed=False)
+        self._me.local_states.settle(address.job, keep=False)
+        self._forget()
+        wire = pb.RoundRefusal(address=address.to_wire(), code=code, sentence=sentence[:TEXT_CHARACTERS])
+        try:
+            self._report(refusal=wire)
+        except CallRefused as refused:
+            _log.info("the coordinator no longer wants the refusal", sentence=str(refused))
+
+
+class _Refusing:
+    """Turns an error inside a round into this node's refusal of the attempt."""
+
+    def __init__(self, agent: Agent, address: RoundAddress) -> None:
+        self._agent = agent
+        self._address = address
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        if isinstance(error, CallRefused):
+            # the coordinator moved on, for example because this node was too slow: nothing to refuse any more
+            _log.info("the coordinator refused", round=str(self._address), sentence=str(error))
+            return True
+        if isinstance(error, StorageError) or not isinstance(error, _OWN_ERRORS):
+            return False
+        self._agent.refuse(self._address, error)
+        return True
+
+
+def _survivor_names(message: Survivors, roster: tuple[ClientId, ...]) -> tuple[ClientId, ...]:
+    """The members in a bitmap that the protocol has already checked: bit i is the i-th of the sorted roster."""
+    bits = int.from_bytes(message.survivors, "little")
+    return tuple(client for index, client in enumerate(roster) if bits >> index & 1)
+
+
+def verdict_of(row: NodeJobRow) -> pb.JobVerdict:
+    """A stored decision as a message."""
+    reasons = [pb.Reason(**item) for item in json.loads(row.reasons)]
+    accepted = row.state is not NodeJobState.REFUSED
+    return pb.JobVerdict(job=row.digest, accepted=accepted, reasons=reasons, policy=row.policy)
+
+
+__all__ = ["Agent", "Outbox", "verdict_of"]

@@ -1,0 +1,292 @@
+"""Everything a node checks before it contributes to a round, in the order of the threat model.
+
+The numbers stand again beside the code:
+
+(1) the job is the one this node accepted, still signed by a data scientist who is not revoked;
+(2) its own policy, the version that accepted the job, is still approved and in force and allows it now;
+(3) the dataset is what was registered;
+(4) enough records have a consent in force for the job's purpose now, and only those are used;
+(5) the privacy budget covers the round (policies with a budget refuse every job that adds no noise, in (2));
+(6) the parameters are this node's own: federation, job, stage and round of the programme, layout, plan, cohort
+    and threshold, and every member's certificate is the authority's and not revoked;
+(7) the broadcast is what the parameters say, and this attempt was never begun before;
+(8) an earlier attempt of the same round, in which this node already sent its masked vector, can never be
+    opened any more.
+
+(8) is checked when the members' advertisements have arrived, because they carry the declarations it needs; the
+records of (4) are chosen again right before the vector is made. What unmasking may reveal is the protocol's own
+rule (``fedseal_crypto.masking``).
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedseal.documents import SignedJob, read_job
+from fedseal.errors import PeerFault, RefusalError
+from fedseal.methods import (
+    Contribution,
+    NodeContext,
+    Plan,
+    ReceivedBroadcast,
+    Stage,
+    contribute,
+    node_seed,
+    programme,
+    stage_plan,
+    unpack_broadcast,
+)
+from fedseal.node.data import DataRoom
+from fedseal.node.ledger import NodeLedger
+from fedseal.node.local_state import LocalStates
+from fedseal.plans import plan_digest
+from fedseal.rounds import RoundAddress
+from fedseal.trust import Clock, Trust
+from fedseal.wire._generated import coordination_pb2 as pb
+from fedseal.wire.limits import ARTEFACT_BYTES, CERTIFICATE_BYTES, ROSTER_MEMBERS
+from fedseal_crypto.digests import sha256_hex
+from fedseal_crypto.encoding import Layout, RingVector
+from fedseal_crypto.identity import IdentityKey, PartyKind, PublicIdentity
+from fedseal_crypto.masking import (
+    ClientId,
+    ClientLimits,
+    MaskingClient,
+    RoundParameters,
+    attempt_is_dead,
+)
+from fedseal_governance.participation import AttemptRow
+from fedseal_governance.policy.store import StoredPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSelf:
+    """Who this node is and what it works with."""
+
+    name: str
+    federation: str
+    key: IdentityKey
+    trust: Trust
+    ledger: NodeLedger
+    data: DataRoom
+    local_states: LocalStates
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundOffer:
+    """What the coordinator sent to begin a round, parsed; nothing in it is trusted yet."""
+
+    address: RoundAddress
+    parameters: RoundParameters
+    certificates: tuple[bytes, ...]
+    broadcast_size: int
+    log_size: int
+
+    @classmethod
+    def from_wire(cls, start: pb.RoundStart) -> "RoundOffer":
+        """Parse within limits.
+
+        Raises:
+            PeerFault: a field is outside its limits.
+            PeerError: the parameters cannot be read.
+        """
+        if not 0 < len(start.member_certificates) <= ROSTER_MEMBERS:
+            sentence = (
+                f"a round names 1 to {ROSTER_MEMBERS} members, this one {len(start.member_certificates)}"
+            )
+            raise PeerFault(sentence)
+        certificates = tuple(item.encode() for item in start.member_certificates)
+        if max(map(len, certificates)) > CERTIFICATE_BYTES or not 0 < start.broadcast_size <= ARTEFACT_BYTES:
+            sentence = "a certificate or the broadcast of the round is larger than any can be"
+            raise PeerFault(sentence)
+        return cls(
+            address=RoundAddress.from_wire(start.address),
+            parameters=RoundParameters.decode(start.parameters),
+            certificates=certificates,
+            broadcast_size=start.broadcast_size,
+            log_size=start.log_size,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedAttempt:
+    """An attempt that passed every check up to its advertisement.
+
+    Attributes:
+        client: the protocol's state machine; its advertisement has been made.
+        advertisement: encoded, ready to send.
+        earlier: older attempts of the round that might still be opened, for check (8).
+        work: trains, encodes and stores that the vector is about to leave; called once.
+        policy: the policy under which this node contributes.
+    """
+
+    offer: RoundOffer
+    client: MaskingClient
+    advertisement: bytes
+    earlier: tuple[AttemptRow, ...]
+    work: Callable[[], RingVector]
+    policy: StoredPolicy
+
+
+def open_attempt(offer: RoundOffer, broadcast: bytes, me: NodeSelf) -> OpenedAttempt:
+    """Check a round and enter it; the advertisement may be sent when this returns.
+
+    Raises:
+        RefusalError, GovernanceError: this node's own rules keep it out; the sentence says which.
+        PeerFault, PeerError: the coordinator's message fails a check.
+    """
+    now = me.clock()
+    signed = accepted_job(offer.address.job, me)  # (1)
+    policy = me.ledger.require_allowed(signed, now=now)  # (2) (3) (4) (5)
+    stage = _check_address(offer, signed, me)  # (6)
+    members = _check_members(offer, signed, me)  # (6)
+    if sha256_hex(broadcast) != offer.parameters.broadcast_digest:  # (7)
+        sentence = f"{offer.address}: the broadcast is not the one that the round's parameters name"
+        raise PeerFault(sentence)
+    schema = me.data.schema(signed.document.dataset)
+    plan = stage_plan(signed.document, schema, stage, round=offer.address.round)
+    received = unpack_broadcast(broadcast, plan=plan, stages=programme(signed.document))
+    layout = _check_layout(offer, stage, received.plan)  # (6)
+    client = MaskingClient(
+        offer.parameters,
+        me.key,
+        members,
+        ClientLimits(minimum_cohort=policy.document.protection.minimum_cohort),
+        os.urandom,
+    )
+    earlier, abandoned = me.ledger.begin(
+        offer.address, offer.parameters, log_size=offer.log_size, now=now
+    )  # (7)
+    advertisement = client.advertise(abandoned).encode()
+    return OpenedAttempt(
+        offer=offer,
+        client=client,
+        advertisement=advertisement,
+        earlier=earlier,
+        work=lambda: _contribution(offer, signed, stage, received, layout, policy, me),
+        policy=policy,
+    )
+
+
+def accepted_job(digest: str, me: NodeSelf) -> SignedJob:
+    """The accepted job with that digest, its signature verified again now.
+
+    Raises:
+        RefusalError: it was never offered to this node.
+        PeerError: its signer has been revoked since, or the stored file was changed.
+    """
+    row = me.ledger.known_job(digest)
+    if row is None:
+        sentence = f"job {digest[:12]} was never offered to this node"
+        raise RefusalError(sentence)
+    signed = read_job(row.envelope, root=me.trust.root, revocations=me.trust.revocations, now=me.clock())
+    if signed.digest != digest:
+        sentence = f"the stored file of job {digest[:12]} is another job; restore the database from a backup"
+        raise RefusalError(sentence)
+    return signed
+
+
+def check_earlier_attempts(opened: OpenedAttempt) -> None:
+    """Check (8): no older attempt in which this node's vector is out can still be opened.
+
+    Raises:
+        RefusalError: too few members have declared that they will never open it.
+    """
+    for row in opened.earlier:
+        declared = opened.client.roster_abandonments(bytes.fromhex(row.context))
+        dead = attempt_is_dead(
+            len(declared), holders=row.holders, corrupted=row.corrupted, threshold=row.threshold
+        )
+        if not dead:
+            sentence = (
+                f"{opened.offer.address}: this node's vector of attempt {row.attempt + 1} may still be opened "
+                f"({len(declared)} of {row.holders} members have given that attempt up); a second sum could "
+                "isolate a member, so this node does not contribute to the round again"
+            )
+            raise RefusalError(sentence)
+
+
+def _check_address(offer: RoundOffer, signed: SignedJob, me: NodeSelf) -> Stage:
+    """Federation, job, stage, round and plan must be this node's own; gives the stage."""
+    parameters, address = offer.parameters, offer.address
+    stages = {stage.name: stage for stage in programme(signed.document)}
+    stage = stages.get(address.stage)
+    if stage is None or address.round >= stage.rounds:
+        sentence = f"{address} is not part of the job's programme"
+        raise PeerFault(sentence)
+    registration = me.data.registration(signed.document.dataset)
+    expected = {
+        "federation": me.federation,
+        "job_digest": signed.digest,
+        "stage": address.stage,
+        "round": address.round,
+        "attempt": address.attempt,
+        "plan_digest": plan_digest(signed.document, job=signed.digest, schema=registration.schema_digest),
+    }
+    for name, value in expected.items():
+        if getattr(parameters, name) != value:
+            sentence = (
+                f"{address}: the round's parameters name another {name.replace('_', ' ')} than this node's"
+            )
+            raise PeerFault(sentence)
+    return stage
+
+
+def _check_members(offer: RoundOffer, signed: SignedJob, me: NodeSelf) -> dict[ClientId, PublicIdentity]:
+    """Every member is a node of this federation, named by the job, certified and not revoked."""
+    roster = offer.parameters.roster
+    if len(roster) != len(offer.certificates):
+        sentence = f"{offer.address}: {len(roster)} members and {len(offer.certificates)} certificates"
+        raise PeerFault(sentence)
+    if offer.parameters.minimum_cohort < signed.document.minimum_cohort:
+        sentence = (
+            f"{offer.address}: the round would release a sum of {offer.parameters.minimum_cohort} and the job asks "
+            f"for at least {signed.document.minimum_cohort}"
+        )
+        raise PeerFault(sentence)
+    members: dict[ClientId, PublicIdentity] = {}
+    for client, pem in zip(roster, offer.certificates, strict=True):
+        member = me.trust.identity(pem)
+        if member.kind is not PartyKind.NODE or str(member.name) != client or client not in signed.document.nodes:
+            sentence = f"{offer.address}: {client} is not a node of this job with that certificate"
+            raise PeerFault(sentence)
+        members[client] = member.public
+    return members
+
+
+def _check_layout(offer: RoundOffer, stage: Stage, plan: Plan) -> Layout:
+    layout = Layout.plan(stage.method.vectors(plan), cohort=len(offer.parameters.roster))
+    if layout.digest != offer.parameters.layout_digest or layout.shape.runs != offer.parameters.words:
+        sentence = f"{offer.address}: the vector's layout is not the one this node computes"
+        raise PeerFault(sentence)
+    return layout
+
+
+def _contribution(
+    offer: RoundOffer,
+    signed: SignedJob,
+    stage: Stage,
+    received: ReceivedBroadcast,
+    layout: Layout,
+    policy: StoredPolicy,
+    me: NodeSelf,
+) -> RingVector:
+    """Choose the records of this moment, let the method work, encode, and store that the vector will leave."""
+    now = me.clock()
+    me.ledger.require_allowed(signed, now=now)
+    data = me.ledger.usable(signed, policy.document, now=now)
+    job = str(signed.digest)
+    context = NodeContext(
+        plan=received.plan,
+        broadcast=received.tensors,
+        data=data,
+        local_state=me.local_states.get(job),
+        seed=node_seed(signed.document.seed, me.name, stage.name, offer.address.round),
+    )
+    made: Contribution = contribute(stage.method, context)
+    encoded = layout.encode(made.values, generator=np.random.default_rng())
+    me.local_states.stage(job, made.local_state)
+    me.ledger.input_sent(offer.address, data, now=me.clock())
+    return encoded.words

@@ -1,0 +1,239 @@
+"""The node's process: opens folder and database, keeps the instruction stream open, shuts down in order."""
+
+import queue
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+from tenacity import wait_random_exponential
+
+from fedseal import __version__
+from fedseal.authority.names import service_name
+from fedseal.errors import RemoteError, SetupError
+from fedseal.files import make_folder, read_limited
+from fedseal.folders import PartyFolder
+from fedseal.learning import use_deterministic_torch
+from fedseal.node.agent import Agent
+from fedseal.node.config import NodeSettings
+from fedseal.node.connection import CoordinatorConnection
+from fedseal.node.data import DataRoom
+from fedseal.node.ledger import NodeLedger
+from fedseal.node.local_state import LocalStates
+from fedseal.node.opening import NodeSelf
+from fedseal.node.witness import Witness
+from fedseal.processes import stop_on_signals, wait_for
+from fedseal.trust import Trust, utc_now
+from fedseal.wire._generated import coordination_pb2 as pb
+from fedseal.wire.status import CallRefused
+from fedseal_crypto.identity import PartyKind
+from fedseal_crypto.notes import log_origin
+from fedseal_governance.database import Database
+from fedseal_governance.documents import load_yaml
+from fedseal_governance.errors import GovernanceError, StorageError, TamperError
+from fedseal_migrations import require_current
+
+_log = structlog.get_logger(__name__)
+
+PROTOCOL_VERSION = 1
+_MAX_CONFIG_BYTES = 64 * 1024
+_SESSION_BYTES = 16
+_RECONNECT_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class Node:
+    """A node's process, ready to run."""
+
+    me: NodeSelf
+    connection: CoordinatorConnection
+    agent: Agent
+    identity_pem: bytes
+    session: bytes
+    stopping: threading.Event
+    instructions: "queue.Queue[pb.Instruction | None]" = field(default_factory=queue.Queue)
+    failure: BaseException | None = None
+
+
+def load_settings(folder: PartyFolder) -> NodeSettings:
+    """Read ``node.yaml`` of the folder, or the defaults if there is none."""
+    path = folder.config_path
+    if not path.exists():
+        return NodeSettings()
+    data = read_limited(path, max_bytes=_MAX_CONFIG_BYTES, what="configuration")
+    return load_yaml(data, str(path), NodeSettings)
+
+
+def run_node(
+    path: Path, *, coordinator: str | None = None, ready: Callable[[str], None] | None = None
+) -> None:
+    """Run the node of the folder ``path`` until SIGINT or SIGTERM.
+
+    Args:
+        path: a node's folder, as ``fedseal node enrol`` makes it.
+        coordinator: overrides the configured ``host:port``.
+        ready: called with the coordinator's address once everything local is open.
+
+    Raises:
+        SetupError: folder, keys or configuration are not usable, or the coordinator shut this node out.
+        StorageError: the database is missing, of another schema, or can no longer be written.
+    """
+    stopping = threading.Event()
+    stop_on_signals(stopping)
+    folder = PartyFolder.load(path)
+    settings = load_settings(folder)
+    address = coordinator or settings.coordinator or folder.record.coordinator
+    if address is None:
+        sentence = f"no coordinator address: set `coordinator: host:port` in {folder.config_path}"
+        raise SetupError(sentence)
+    database = Database(settings.database or folder.database_url)
+    try:
+        node = build_node(folder, settings, address=address, database=database, stopping=stopping)
+        if ready is not None:
+            ready(address)
+        _run(node)
+    finally:
+        database.close()
+
+
+def build_node(
+    folder: PartyFolder,
+    settings: NodeSettings,
+    *,
+    address: str,
+    database: Database,
+    stopping: threading.Event,
+) -> Node:
+    """Verify folder and database and join the node's parts."""
+    member = folder.verify(utc_now())
+    if member.kind is not PartyKind.NODE:
+        sentence = f"{folder.path} belongs to the {member.label}; give a node's folder"
+        raise SetupError(sentence)
+    require_current(database.engine)
+    use_deterministic_torch()
+    trust, key = Trust(folder), folder.identity_key()
+    data = DataRoom(database)
+    ledger = NodeLedger(database, member=member, key=key, trust=trust, data=data)
+    for needed in (folder.path / "state", folder.path / "incoming"):
+        make_folder(needed)
+    me = NodeSelf(
+        name=str(member.name),
+        federation=str(member.federation),
+        key=key,
+        trust=trust,
+        ledger=ledger,
+        data=data,
+        local_states=LocalStates(folder.path / "state"),
+        clock=utc_now,
+    )
+    connection = CoordinatorConnection(
+        address=address,
+        service_name=service_name(str(member.federation), PartyKind.COORDINATOR, settings.coordinator_name),
+        material=folder.tls(),
+        stopping=stopping,
+    )
+
+    def alarm(error: TamperError) -> None:
+        ledger.alarm(str(error), now=utc_now())
+        raise error
+
+    witness = Witness(
+        database,
+        connection,
+        name=log_origin(member.federation, member.name),
+        key=key,
+        clock=utc_now,
+        alarm=alarm,
+    )
+    session = secrets.token_bytes(_SESSION_BYTES)
+    agent = Agent(me, connection, witness, session=session, workspace=folder.path / "incoming")
+    return Node(
+        me=me,
+        connection=connection,
+        agent=agent,
+        identity_pem=folder.identity_certificate(),
+        session=session,
+        stopping=stopping,
+    )
+
+
+def _run(node: Node) -> None:
+    listener = threading.Thread(target=_listen, args=(node,), name="instructions", daemon=True)
+    listener.start()
+    worker = threading.Thread(target=_work, args=(node,), name="worker", daemon=True)
+    worker.start()
+    wait_for(node.stopping)
+    node.instructions.put(None)
+    node.connection.close()
+    worker.join(timeout=10.0)
+    _log.info("node stopped", node=node.me.name)
+    if node.failure is not None:
+        raise node.failure
+
+
+def _work(node: Node) -> None:
+    """Answer instructions one by one; a failing database or a detected fork ends the process."""
+    try:
+        while (instruction := node.instructions.get()) is not None:
+            _answer(node, instruction)
+    except BaseException as error:  # noqa: BLE001 - carried to the main thread, which raises it
+        if not node.stopping.is_set():
+            node.failure = error
+    finally:
+        node.stopping.set()
+
+
+def _answer(node: Node, instruction: pb.Instruction) -> None:
+    try:
+        node.agent.handle(instruction)
+    except (StorageError, TamperError):
+        raise
+    except CallRefused as error:
+        _log.info("the coordinator refused", sentence=str(error))
+
+
+def _listen(node: Node) -> None:
+    """Keep the instruction stream open; what ends it for good ends the process."""
+    wait = wait_random_exponential(multiplier=0.2, max=_RECONNECT_SECONDS)
+    attempts = 0
+    while not node.stopping.is_set():
+        try:
+            for instruction in node.connection.attend(_attendance(node)):
+                attempts = 0
+                node.instructions.put(instruction)
+        except CallRefused as error:
+            node.failure = SetupError(f"the coordinator does not admit this node: {error}")
+            node.stopping.set()
+        except RemoteError as error:
+            _log.info("not connected", sentence=str(error))
+        except GovernanceError as error:
+            node.failure = error
+            node.stopping.set()
+        attempts += 1
+        node.stopping.wait(wait(_Attempt(attempts)))  # type: ignore[arg-type]  # tenacity reads attempt_number only
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    attempt_number: int
+
+
+def _attendance(node: Node) -> pb.Attendance:
+    ledger = node.me.ledger
+    return pb.Attendance(
+        protocol_version=PROTOCOL_VERSION,
+        session=node.session,
+        identity_certificate=node.identity_pem.decode(),
+        policies=[
+            policy.signed.to_json()
+            for policy in ledger.policies_in_force(node.me.clock())
+            if policy.signed is not None
+        ],
+        datasets=[
+            pb.DatasetOffer(name=item.name, schema=item.facts.schema_content)
+            for item in node.me.data.registrations()
+        ],
+        software=f"fedseal {__version__}",
+    )

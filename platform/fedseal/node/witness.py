@@ -1,0 +1,89 @@
+"""The node as a witness of the coordinator's audit log: checks that it only ever grew, then cosigns.
+
+A fork or a rewrite raises the alarm: the node notes it in its own log and takes part in nothing more until its
+operator has looked.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+from sqlalchemy.orm import Session
+
+from fedseal.errors import RemoteError
+from fedseal.trust import Clock
+from fedseal.wire._generated import coordination_pb2 as pb
+from fedseal_crypto.identity import IdentityKey
+from fedseal_crypto.notes import NoteVerifier
+from fedseal_governance.audit import CheckpointWrong, ForkDetected, RolledBack
+from fedseal_governance.audit import Witness as LogWitness
+from fedseal_governance.database import Database
+from fedseal_governance.errors import TamperError
+
+_log = structlog.get_logger(__name__)
+
+
+class CheckpointSource(Protocol):
+    """Where checkpoints come from; ``CoordinatorConnection`` is the real one."""
+
+    def fetch_checkpoint(self, known_size: int) -> pb.CheckpointReply:
+        """The newest checkpoint and its consistency proof from ``known_size``."""
+        ...
+
+    def cosign(self, cosignature: pb.Cosignature) -> None:
+        """Hand over a cosignature."""
+        ...
+
+
+class Witness:
+    """Watches one log."""
+
+    def __init__(
+        self,
+        database: Database,
+        source: CheckpointSource,
+        *,
+        name: str,
+        key: IdentityKey,
+        clock: Clock,
+        alarm: Callable[[TamperError], None],
+    ) -> None:
+        self._database = database
+        self._source = source
+        self._log: NoteVerifier | None = None
+        self._clock = clock
+        self._alarm = alarm
+        self._witness = LogWitness(name, key)
+
+    def watch(self, log: NoteVerifier) -> None:
+        """Set the log to be watched: name and key from the coordinator's certificate."""
+        self._log = log
+
+    def look(self) -> None:
+        """Fetch the newest checkpoint, check it against the last one seen, remember it, cosign it."""
+        log = self._log
+        if log is None:
+            return
+        seen = self._database.read(lambda session: self._witness.last_seen(session, log.name))
+        known = 0 if seen is None else seen.checkpoint.size
+        try:
+            reply = self._source.fetch_checkpoint(known)
+        except RemoteError as error:
+            _log.info("no checkpoint now", sentence=str(error))
+            return
+        note = reply.checkpoint.decode()
+
+        def work(session: Session) -> str:
+            return self._witness.check_and_cosign(
+                session, note, log, proof=tuple(reply.consistency), now=self._clock()
+            )
+
+        try:
+            line = self._database.run("witness.look", work)
+        except (ForkDetected, RolledBack, CheckpointWrong) as error:
+            self._alarm(error)
+            return
+        try:
+            self._source.cosign(pb.Cosignature(checkpoint=reply.checkpoint, cosignature=line.encode()))
+        except RemoteError as error:
+            _log.info("cosignature not delivered", sentence=str(error))

@@ -1,0 +1,34 @@
+"""Size limits of everything that crosses the wire, each with its reason.
+
+A limit is checked before the bytes are parsed; exceeding one is the peer's fault and ends the call.
+"""
+
+CHUNK_BYTES = 1 << 20
+"""Streams carry pieces of this size: the fastest measured over TLS on loopback, and 64 times below gRPC's limit."""
+
+MESSAGE_BYTES = 8 << 20
+"""One protobuf message. The largest is a roster of 500 members with certificates, about 1 MB."""
+
+DOCUMENT_BYTES = 1 << 20
+"""A signed job or policy file with its certificates; files themselves may have 256 KiB."""
+
+MASKING_MESSAGE_BYTES = 4 << 20
+"""One masking message without the masked vector: shares for 500 holders are about 100 KB."""
+
+VECTOR_BYTES = 4 << 30
+"""One masked vector: a thousand million parameters at four bytes."""
+
+ARTEFACT_BYTES = 4 << 30
+"""One broadcast or exported model."""
+
+CERTIFICATE_BYTES = 16 << 10
+"""One PEM certificate."""
+
+REVOCATION_BYTES = 4 << 20
+"""A revocation list: about 100 000 serials."""
+
+ROSTER_MEMBERS = 10_000
+"""Members named in one round."""
+
+TEXT_CHARACTERS = 4_000
+"""Any sentence, name or code in a message."""

@@ -23,9 +23,7 @@ OrganisationOption = Annotated[str, typer.Option("--organisation", help="Legal n
 OutOption = Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write the invitation.")]
 HoursOption = Annotated[
     int | None,
-    typer.Option(
-        "--expires-hours", min=1, max=2160, help="Life of the invitation; otherwise as authority.yaml says."
-    ),
+    typer.Option("--expires-hours", min=1, max=2160, help="Life of the invitation; otherwise as authority.yaml says."),
 ]
 HostOption = Annotated[
     list[str] | None,
@@ -63,9 +61,7 @@ def unlocked_office(folder: Path, passphrase_file: Path | None) -> "Iterator[Off
         office.close()
 
 
-def write_invitation(
-    authority: Path, invitee: "Invitee", *, out: Path, hours: int | None, as_json: bool
-) -> None:
+def write_invitation(authority: Path, invitee: "Invitee", *, out: Path, hours: int | None, as_json: bool) -> None:
     """Record an invitation and write its file."""
     import secrets
 

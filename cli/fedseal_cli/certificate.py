@@ -51,10 +51,7 @@ def list_(authority: AuthorityOption, as_json: JsonOption = False) -> None:
         return
     print_table(
         ("Party", "Use", "State", "Until", "Fingerprint"),
-        [
-            (row.label, row.use, row.state, day(row.not_after)[:10], f"{row.fingerprint[:16]}…")
-            for row in rows
-        ],
+        [(row.label, row.use, row.state, day(row.not_after)[:10], f"{row.fingerprint[:16]}…") for row in rows],
         empty="No certificate was issued yet.",
     )
 
@@ -82,18 +79,14 @@ def show(
     from fedseal.folders import MAX_PEM_BYTES, MAX_REVOCATIONS_BYTES
 
     if (root is None) != (revocations is None):
-        raise SetupError(
-            "give --root and --revocations together; a certificate is not verified without both."
-        )
+        raise SetupError("give --root and --revocations together; a certificate is not verified without both.")
     data = read_limited(file, max_bytes=MAX_PEM_BYTES, what="a certificate")
     view = describe(data, filename=str(file))
     if root is not None and revocations is not None:
         verify(
             data,
             root_pem=read_limited(root, max_bytes=MAX_PEM_BYTES, what="a root certificate"),
-            revocations_pem=read_limited(
-                revocations, max_bytes=MAX_REVOCATIONS_BYTES, what="a revocation list"
-            ),
+            revocations_pem=read_limited(revocations, max_bytes=MAX_REVOCATIONS_BYTES, what="a revocation list"),
             now=now(),
         )
     verified = root is not None
@@ -132,14 +125,10 @@ def show(
     example="fedseal certificate revoke node/cleveland --reason key_compromise --authority authority",
 )
 def revoke(
-    party: Annotated[
-        str, typer.Argument(metavar="KIND/NAME", help="Whose certificates, such as node/cleveland.")
-    ],
+    party: Annotated[str, typer.Argument(metavar="KIND/NAME", help="Whose certificates, such as node/cleveland.")],
     authority: AuthorityOption,
     reason: ReasonOption = "unspecified",
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Also write the new list here.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Also write the new list here.")] = None,
     passphrase_file: PassphraseFile = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -157,14 +146,10 @@ def revoke(
     say("It takes effect once the list is published: fedseal certificate publish")
 
 
-@command(
-    app, "revocations", example="fedseal certificate revocations --out revocations.pem --authority authority"
-)
+@command(app, "revocations", example="fedseal certificate revocations --out revocations.pem --authority authority")
 def revocations(
     authority: AuthorityOption,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Write the list here (PEM).")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the list here (PEM).")] = None,
     renew: Annotated[
         bool, typer.Option("--renew", help="Sign a new list first; do so before the old one is due.")
     ] = False,
@@ -224,8 +209,6 @@ def update(
         pem = fetch_revocations(party.record.authority, party.trust_root())
     listed = party.store_revocations(pem, now())
     if as_json:
-        print_json(
-            {"number": listed.number, "revoked": len(listed.serials), "due": instant(listed.next_update)}
-        )
+        print_json({"number": listed.number, "revoked": len(listed.serials), "due": instant(listed.next_update)})
         return
     say(f"{folder} now holds revocation list {listed.number}, with {len(listed.serials)} certificates.")

@@ -22,9 +22,7 @@ def noun(name: str, summary: str, *, example: str) -> typer.Typer:
     return typer.Typer(name=name, help=summary, epilog=f"Example: {example}", no_args_is_help=True)
 
 
-def command(
-    app: typer.Typer, name: str, *, example: str, alias: str | None = None
-) -> Callable[[Function], Function]:
+def command(app: typer.Typer, name: str, *, example: str, alias: str | None = None) -> Callable[[Function], Function]:
     """Register a function as a command; its docstring's text is the help.
 
     Args:

@@ -49,9 +49,7 @@ def invite(
     """Write the invitation of a coordinator, to be used on its own machine."""
     from fedseal.authority.views import Invitee
 
-    invitee = Invitee.parse(
-        kind="coordinator", name=name, organisation=organisation, roles=(), hosts=host or ()
-    )
+    invitee = Invitee.parse(kind="coordinator", name=name, organisation=organisation, roles=(), hosts=host or ())
     write_invitation(authority, invitee, out=out, hours=expires_hours, as_json=as_json)
 
 

@@ -18,14 +18,10 @@ if TYPE_CHECKING:
 InvitationOption = Annotated[
     Path | None, typer.Option("--invitation", metavar="FILE", help="The invitation that the authority sent.")
 ]
-FolderOption = Annotated[
-    Path, typer.Option("--folder", metavar="DIR", help="Where keys and certificates will live.")
-]
+FolderOption = Annotated[Path, typer.Option("--folder", metavar="DIR", help="Where keys and certificates will live.")]
 OfflineOption = Annotated[
     Path | None,
-    typer.Option(
-        "--offline", metavar="FILE", help="Write the request to FILE instead of calling the authority."
-    ),
+    typer.Option("--offline", metavar="FILE", help="Write the request to FILE instead of calling the authority."),
 ]
 AnswerOption = Annotated[
     Path | None,
@@ -69,9 +65,7 @@ def run_enrolment(options: EnrolmentOptions) -> None:
 
     from fedseal.authority import applicant, client
 
-    pending = applicant.begin(
-        invitation, options.folder, passphrase=passphrase, now=now(), entropy=os.urandom
-    )
+    pending = applicant.begin(invitation, options.folder, passphrase=passphrase, now=now(), entropy=os.urandom)
     folder = applicant.enrol(
         pending, options.folder, exchange=lambda sent: client.exchange(invitation, sent), now=now()
     )
@@ -114,9 +108,7 @@ def _begin_offline(
     from fedseal.authority import applicant
     from fedseal.files import write_atomic
 
-    pending = applicant.begin(
-        invitation, options.folder, passphrase=passphrase, now=now(), entropy=os.urandom
-    )
+    pending = applicant.begin(invitation, options.folder, passphrase=passphrase, now=now(), entropy=os.urandom)
     write_atomic(out, pending.application.to_bytes(), private=True)
     if options.as_json:
         print_json(
@@ -129,10 +121,7 @@ def _begin_offline(
         )
         return
     noun = "user" if options.kind == "person" else options.kind
-    say(
-        f"{out} is the request; the keys stay here. At the authority: fedseal federation sign {out} --out "
-        "answer.json"
-    )
+    say(f"{out} is the request; the keys stay here. At the authority: fedseal federation sign {out} --out answer.json")
     say(f"Then here: fedseal {noun} enrol --answer answer.json --folder {options.folder}")
 
 
@@ -165,8 +154,7 @@ def _report(folder: "PartyFolder", options: EnrolmentOptions) -> None:
         )
         return
     say(
-        f"{member.label} of {record.organisation} is enrolled in {record.federation} until "
-        f"{member.not_after:%Y-%m-%d}."
+        f"{member.label} of {record.organisation} is enrolled in {record.federation} until {member.not_after:%Y-%m-%d}."
     )
     say(f"Folder: {folder.path}")
     say(f"Root fingerprint: {record.root_fingerprint}")

@@ -42,9 +42,7 @@ def init(  # noqa: PLR0913, PLR0917 - Typer declares one parameter per option
     ] = "localhost:7400",
     listen: Annotated[
         str | None,
-        typer.Option(
-            "--listen", metavar="HOST:PORT", help="Where it listens; otherwise the port of --address."
-        ),
+        typer.Option("--listen", metavar="HOST:PORT", help="Where it listens; otherwise the port of --address."),
     ] = None,
     coordinator: Annotated[
         str | None,
@@ -147,9 +145,7 @@ def invite(  # noqa: PLR0913, PLR0917 - as above
     """Write the invitation of any party; `node invite`, `coordinator invite` and `user add` are shorter."""
     from fedseal.authority.views import Invitee
 
-    invitee = Invitee.parse(
-        kind=kind, name=name, organisation=organisation, roles=role or (), hosts=host or ()
-    )
+    invitee = Invitee.parse(kind=kind, name=name, organisation=organisation, roles=role or (), hosts=host or ())
     write_invitation(authority, invitee, out=out, hours=expires_hours, as_json=as_json)
 
 
@@ -196,9 +192,7 @@ def withdraw(
     say(f"{count} open invitation(s) of {party} withdrawn.")
 
 
-@command(
-    app, "serve", example="fedseal federation serve --authority authority --passphrase-file root-passphrase"
-)
+@command(app, "serve", example="fedseal federation serve --authority authority --passphrase-file root-passphrase")
 def serve(authority: AuthorityOption, passphrase_file: PassphraseFile = None) -> None:
     """Run the enrolment service until it is stopped; only needed while parties enrol over the network."""
     from fedseal.authority.running import serve_until_stopped
@@ -209,9 +203,7 @@ def serve(authority: AuthorityOption, passphrase_file: PassphraseFile = None) ->
 
 @command(app, "sign", example="fedseal federation sign request.json --out answer.json --authority authority")
 def sign(
-    request: Annotated[
-        Path, typer.Argument(metavar="REQUEST", help="The file that `enrol --offline` wrote.")
-    ],
+    request: Annotated[Path, typer.Argument(metavar="REQUEST", help="The file that `enrol --offline` wrote.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write the answer.")],
     authority: AuthorityOption,
     passphrase_file: PassphraseFile = None,

@@ -51,9 +51,7 @@ def invite(
     write_invitation(authority, invitee, out=out, hours=expires_hours, as_json=as_json)
 
 
-@command(
-    app, "enrol", alias="enroll", example="fedseal node enrol --invitation cleveland.json --folder cleveland"
-)
+@command(app, "enrol", alias="enroll", example="fedseal node enrol --invitation cleveland.json --folder cleveland")
 def enrol(
     folder: FolderOption,
     invitation: InvitationOption = None,

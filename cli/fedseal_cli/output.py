@@ -62,6 +62,14 @@ def print_fields(fields: Mapping[str, object]) -> None:
         say(f"{name:<{width}}  {value}")
 
 
+def wrapped(line: str) -> str:
+    """A paragraph folded at 80 columns; what follows a bullet is indented under it."""
+    import textwrap
+
+    indent = " " * (len(line) - len(line.lstrip(" -")))
+    return textwrap.fill(line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
 def day(moment: datetime) -> str:
     """A date and minute in UTC for a person."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M")

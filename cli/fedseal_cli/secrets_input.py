@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from fedseal_crypto.secret import SecretBytes
 
 VARIABLE = "FEDSEAL_PASSPHRASE"
-MIN_CHARACTERS = (
-    8  # of a new passphrase; the key file's own derivation slows guessing, it does not prevent it
-)
+MIN_CHARACTERS = 8  # of a new passphrase; the key file's own derivation slows guessing, it does not prevent it
 MAX_BYTES = 4096
 
 PassphraseFile = Annotated[
@@ -74,9 +72,7 @@ def _asked(purpose: str, *, new: bool) -> str:
 
     if not sys.stdin.isatty():
         raise SetupError(f"a passphrase for {purpose} is needed; give --passphrase-file or set {VARIABLE}.")
-    first: str = typer.prompt(
-        f"Passphrase for {purpose}", hide_input=True, default="", show_default=False, err=True
-    )
+    first: str = typer.prompt(f"Passphrase for {purpose}", hide_input=True, default="", show_default=False, err=True)
     if new:
         again: str = typer.prompt("The same again", hide_input=True, default="", show_default=False, err=True)
         if first != again:

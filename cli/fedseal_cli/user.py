@@ -43,9 +43,7 @@ app = noun(
     "--authority authority",
 )
 def add(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="The person's name in the federation: a-z, 0-9, dots.")
-    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The person's name in the federation: a-z, 0-9, dots.")],
     role: Annotated[
         list[str],
         typer.Option(
@@ -114,10 +112,7 @@ def list_(authority: AuthorityOption, as_json: JsonOption = False) -> None:
         return
     print_table(
         ("Name", "Roles", "Organisation", "State", "Until"),
-        [
-            (row.name, ", ".join(row.roles), row.organisation, row.state, day(row.not_after)[:10])
-            for row in people
-        ],
+        [(row.name, ", ".join(row.roles), row.organisation, row.state, day(row.not_after)[:10]) for row in people],
         empty="No person has enrolled yet; invite one with `fedseal user add`.",
     )
 
@@ -127,9 +122,7 @@ def revoke(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The person's name in the federation.")],
     authority: AuthorityOption,
     reason: ReasonOption = "privilege_withdrawn",
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Also write the new list here.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Also write the new list here.")] = None,
     passphrase_file: PassphraseFile = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -7,6 +7,7 @@ Reference: RFC 8785 (JSON Canonicalization Scheme), RFC 7493 (I-JSON).
 """
 
 import json
+from collections.abc import Callable
 from typing import NoReturn
 
 import rfc8785
@@ -15,6 +16,10 @@ from fedseal_crypto.errors import MisuseError, PeerError
 
 MAX_DEPTH = 64
 """Nested arrays and objects; our deepest document has under 12, and parsers recurse."""
+
+
+MAX_SAFE_INTEGER = 2**53 - 1
+"""RFC 7493, section 2.2: integers up to here are the same number for every reader."""
 
 
 class NotJson(MisuseError):
@@ -50,16 +55,7 @@ def parse_strict(data: bytes, *, max_bytes: int) -> object:
     Raises:
         JsonInvalid: It is longer, not JSON, or ambiguous.
     """
-    if len(data) > max_bytes:
-        raise JsonInvalid(f"the JSON text has {len(data)} bytes; the limit is {max_bytes}.")
-    try:
-        value: object = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant
-        )
-    except (ValueError, RecursionError) as error:
-        raise JsonInvalid(f"the text is not strict JSON: {_brief(error)}.") from error
-    _require_shallow(value)
-    return value
+    return _parse(data, max_bytes, int)
 
 
 def parse_canonical(data: bytes, *, max_bytes: int) -> dict[str, object]:
@@ -72,7 +68,7 @@ def parse_canonical(data: bytes, *, max_bytes: int) -> dict[str, object]:
     Raises:
         JsonInvalid: It is longer, not an object, or not the RFC 8785 form of what it says.
     """
-    value = parse_strict(data, max_bytes=max_bytes)
+    value = _parse(data, max_bytes, _number)
     if not isinstance(value, dict):
         raise JsonInvalid(f"the JSON text holds {type(value).__name__} where an object is wanted.")
     try:
@@ -82,6 +78,28 @@ def parse_canonical(data: bytes, *, max_bytes: int) -> dict[str, object]:
     if canonical != data:
         raise JsonInvalid("the JSON text is not in canonical form (RFC 8785); write it again.")
     return value
+
+
+def _parse(data: bytes, max_bytes: int, parse_int: Callable[[str], int | float]) -> object:
+    if len(data) > max_bytes:
+        raise JsonInvalid(f"the JSON text has {len(data)} bytes; the limit is {max_bytes}.")
+    try:
+        value: object = json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_refuse_constant,
+            parse_int=parse_int,
+        )
+    except (ValueError, RecursionError) as error:
+        raise JsonInvalid(f"the text is not strict JSON: {_brief(error)}.") from error
+    _require_shallow(value)
+    return value
+
+
+def _number(digits: str) -> int | float:
+    """RFC 8785 writes the double 1e16 as `10000000000000000`, so beyond 2^53 digits mean a double."""
+    double = float(digits)
+    return int(digits) if abs(double) <= MAX_SAFE_INTEGER else double
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -34,9 +34,7 @@ SHORT = timedelta(days=90)  # ran out in 2025
 
 def draw(pseudonym: str) -> int:
     """A number from 0 to 99 that depends on the pseudonym alone."""
-    return (
-        int.from_bytes(hashlib.sha256(f"fedseal demo consent {pseudonym}".encode()).digest()[:8], "big") % 100
-    )
+    return int.from_bytes(hashlib.sha256(f"fedseal demo consent 1 {pseudonym}".encode()).digest()[:8], "big") % 100
 
 
 def given_on(pseudonym: str) -> date:

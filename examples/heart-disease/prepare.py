@@ -50,9 +50,7 @@ def main() -> int:
         return 2
     source = Path(sys.argv[1])
     if hashlib.sha256(source.read_bytes()).hexdigest() != SOURCE_SHA256:
-        sys.stderr.write(
-            f"{source} is another file than the one these examples were made from; its SHA-256 differs.\n"
-        )
+        sys.stderr.write(f"{source} is another file than the one these examples were made from; its SHA-256 differs.\n")
         return 1
     for hospital, count in split(source, Path(__file__).parent).items():
         sys.stdout.write(f"{hospital}: {count} rows\n")

@@ -91,9 +91,7 @@ def read_tree(data: bytes, *, filename: str, max_bytes: int) -> LinedTree:
         ) from None
     except (yaml.YAMLError, ValueError, OverflowError):
         # The scanner lets impossible escapes and directives fall through as these.
-        raise reader.refusal(
-            "the text is not valid YAML", "check escapes such as \\U and directives", None
-        ) from None
+        raise reader.refusal("the text is not valid YAML", "check escapes such as \\U and directives", None) from None
     return reader.finished()
 
 
@@ -111,9 +109,7 @@ def _text(data: bytes, filename: str, max_bytes: int) -> str:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise refusal(
-            "the file is not UTF-8 text", "save it as UTF-8 text, or name the right file", line
-        ) from None
+        raise refusal("the file is not UTF-8 text", "save it as UTF-8 text, or name the right file", line) from None
     found = _CONTROL.search(text)
     if found:
         line = text.count("\n", 0, found.start()) + 1

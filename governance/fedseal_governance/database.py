@@ -32,7 +32,7 @@ from fedseal_governance._faults import Fault, classify, sentence_for
 from fedseal_governance.columns import Base, UtcDateTime, Word
 from fedseal_governance.errors import StorageError
 
-__all__ = ["Base", "Database", "UtcDateTime", "Word"]
+__all__ = ["Base", "Database", "UtcDateTime", "Word", "storage_errors", "take_writer_lock"]
 
 T = TypeVar("T")
 
@@ -109,7 +109,7 @@ class Database:
         """
         try:
             with Session(self.engine, expire_on_commit=False) as session:
-                _take_writer_lock(session)
+                take_writer_lock(session.connection())
                 yield session
                 session.commit()
         except SQLAlchemyError as error:
@@ -132,7 +132,7 @@ class Database:
 
     def _write_once(self, name: str, work: Callable[[Session], T]) -> T:
         with Session(self.engine, expire_on_commit=False) as session:
-            transaction_id = _take_writer_lock(session)
+            transaction_id = take_writer_lock(session.connection())
             result = work(session)
             session.flush()
             try:
@@ -171,9 +171,24 @@ class Database:
         return None if status is None else str(status)
 
 
-def _take_writer_lock(session: Session) -> str | None:
-    """Begin the transaction as the only writer; on PostgreSQL return the transaction's identifier."""
-    connection = session.connection()
+@contextmanager
+def storage_errors(name: str, engine: Engine) -> Iterator[None]:
+    """Turn the library's errors into sentences, for code that works on an engine itself.
+
+    Raises:
+        StorageError: whatever the database refused.
+    """
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise StorageError(sentence_for(error, name, _redacted(engine.url))) from None
+
+
+def take_writer_lock(connection: Connection) -> str | None:
+    """Make this transaction the only writing one; on PostgreSQL return its identifier.
+
+    SQLite has done so when the transaction began.
+    """
     if connection.dialect.name == "sqlite":
         return None
     connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_WAIT_SECONDS}s'"))

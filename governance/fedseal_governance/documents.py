@@ -87,9 +87,7 @@ def suggestion(word: str, known: list[str]) -> str | None:
     return lowered[near[0]] if near else None
 
 
-def _problems(
-    error: ValidationError, tree: LinedTree, filename: str, model: type[BaseModel]
-) -> list[Problem]:
+def _problems(error: ValidationError, tree: LinedTree, filename: str, model: type[BaseModel]) -> list[Problem]:
     found: dict[Path, Problem] = {}
     for details in error.errors(include_url=False):
         path = _path(details, tree)
@@ -121,9 +119,7 @@ def _path(details: ErrorDetails, tree: LinedTree) -> Path:
     return path
 
 
-def _problem(
-    details: ErrorDetails, path: Path, tree: LinedTree, filename: str, model: type[BaseModel]
-) -> Problem:
+def _problem(details: ErrorDetails, path: Path, tree: LinedTree, filename: str, model: type[BaseModel]) -> Problem:
     what, remedy = _words(details, path, model)
     present = path in tree.lines
     return Problem(

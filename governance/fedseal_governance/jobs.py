@@ -120,18 +120,14 @@ class JobDocument(Document):
             if self.kind is JobKind.TRAINING and value is None:
                 raise fault(f"a training job needs `{key}`", "add it", key=key)
             if self.kind is JobKind.STATISTICS and value is not None:
-                raise fault(
-                    f"a statistics job has no `{key}`", "remove it, or write `kind: training`", key=key
-                )
+                raise fault(f"a statistics job has no `{key}`", "remove it, or write `kind: training`", key=key)
         return self
 
     @model_validator(mode="after")
     def _columns_differ(self) -> "JobDocument":
         _distinct("features", self.features)
         if self.target in self.features:
-            raise fault(
-                f"the target `{self.target}` is also a feature", "remove it from the features", key="features"
-            )
+            raise fault(f"the target `{self.target}` is also a feature", "remove it from the features", key="features")
         return self
 
     @model_validator(mode="after")

@@ -191,9 +191,7 @@ def certificates(
     return tuple(session.scalars(query))
 
 
-def certificates_in_force(
-    session: Session, kind: PartyKind, name: str, *, now: datetime
-) -> tuple[CertificateRow, ...]:
+def certificates_in_force(session: Session, kind: PartyKind, name: str, *, now: datetime) -> tuple[CertificateRow, ...]:
     """A party's certificates that are neither expired nor revoked."""
     revoked = select(RevocationRow.serial)
     query = select(CertificateRow).where(

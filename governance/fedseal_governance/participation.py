@@ -1,339 +1,364 @@
-"""A node's own record of the rounds it took part in, so that no restart makes it answer twice.
+"""A node's own record of the jobs it was offered and the rounds it took part in, so that no restart answers twice.
 
 Rules kept here:
 
-1. An attempt is recorded before anything of it leaves the node, and never begun a second time.
-2. A new attempt of a round begins only after the earlier ones were abandoned, for good, or released.
-3. Two sums over the same broadcast may not differ by fewer sites than the minimum cohort, else their
-   difference would show what those few contributed (`release`).
-4. How many records went into an attempt, and the digest of which, is kept; which ones, never.
+1. A job is accepted or refused once; the decision is repeated, not made again.
+2. An attempt is recorded before anything of it leaves the node, and never begun a second time. When a newer attempt
+   of a round begins, the older ones that were not released are abandoned for good.
+3. Two sums over the same broadcast of a job may not differ by fewer sites than the minimum cohort, else their
+   difference would show what those few contributed (`isolating_sum`).
+4. Which records went into an attempt is kept at the node alone, once for each different set.
 
-A digest called context is that of the attempt's parameters; peers know an abandoned attempt by it.
+Each function works in the caller's session; the log entries beside the changes are the caller's, who knows more about
+them. Left out here: sums over equal broadcasts of two different jobs.
 """
 
 import json
-from collections.abc import Iterable
+import zlib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, Index, LargeBinary, String, Text, UniqueConstraint, select
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, Text, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from fedseal_crypto.digests import Digest
-from fedseal_governance.acts import Act
 from fedseal_governance.columns import DIGEST_LENGTH, NAME_LENGTH, Base, UtcDateTime, Word
 from fedseal_governance.errors import AlreadyDone, NotFound, RefusedError, WrongState
+from fedseal_governance.runs import RoundKey
 
 
-class ParticipationState(StrEnum):
+class NodeJobState(StrEnum):
+    """What this node decided about a job."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    ENDED = "ended"
+
+
+class AttemptState(StrEnum):
     """How far this node went in an attempt."""
 
     BEGUN = "begun"
     INPUT_SENT = "input_sent"
     UNMASK_RELEASED = "unmask_released"
-    ABANDONED = "abandoned"
     COMPLETED = "completed"
+    ABANDONED = "abandoned"
 
 
-class ParticipationStep(StrEnum):
-    """What can happen in an attempt."""
-
-    SEND_INPUT = "send_input"
-    RELEASE = "release"
-    ABANDON = "abandon"
-    COMPLETE = "complete"
-
-
-TRANSITIONS = {
-    (ParticipationState.BEGUN, ParticipationStep.SEND_INPUT): ParticipationState.INPUT_SENT,
-    (ParticipationState.BEGUN, ParticipationStep.ABANDON): ParticipationState.ABANDONED,
-    (ParticipationState.INPUT_SENT, ParticipationStep.RELEASE): ParticipationState.UNMASK_RELEASED,
-    (ParticipationState.INPUT_SENT, ParticipationStep.ABANDON): ParticipationState.ABANDONED,
-    # The others released the sum while this node was away.
-    (ParticipationState.INPUT_SENT, ParticipationStep.COMPLETE): ParticipationState.COMPLETED,
-    (ParticipationState.UNMASK_RELEASED, ParticipationStep.COMPLETE): ParticipationState.COMPLETED,
+ATTEMPT_TRANSITIONS: Mapping[AttemptState, frozenset[AttemptState]] = {
+    AttemptState.BEGUN: frozenset({AttemptState.INPUT_SENT, AttemptState.ABANDONED}),
+    AttemptState.INPUT_SENT: frozenset({AttemptState.UNMASK_RELEASED, AttemptState.ABANDONED}),
+    AttemptState.UNMASK_RELEASED: frozenset({AttemptState.COMPLETED}),
+    AttemptState.COMPLETED: frozenset(),
+    AttemptState.ABANDONED: frozenset(),
 }
 
-_OPEN = (ParticipationState.BEGUN, ParticipationState.INPUT_SENT)
+
+class NodeJobRow(Base):
+    """A job that the coordinator offered to this node."""
+
+    __tablename__ = "node_jobs"
+
+    digest: Mapped[str] = mapped_column(String(DIGEST_LENGTH), primary_key=True)
+    name: Mapped[str] = mapped_column(String(NAME_LENGTH))
+    envelope: Mapped[bytes] = mapped_column(LargeBinary, comment="the job file with its signature, as received")
+    policy: Mapped[str] = mapped_column(String(DIGEST_LENGTH), comment="digest of the policy that decided, or empty")
+    reasons: Mapped[str] = mapped_column(Text, comment="JSON list of clause, sentence and verdict")
+    decided_at: Mapped[datetime] = mapped_column(UtcDateTime())
+    state: Mapped[NodeJobState] = mapped_column(Word(NodeJobState))
+    outcome: Mapped[str] = mapped_column(Text, default="", comment="how the coordinator said it ended")
+    record: Mapped[bytes | None] = mapped_column(LargeBinary, comment="the coordinator's signed job record")
 
 
-class SeenBefore(AlreadyDone):
-    """This node has begun the attempt, or a later one of the round, before."""
+class AgreementRow(Base):
+    """The operator's agreement to a single job."""
+
+    __tablename__ = "node_agreements"
+
+    job: Mapped[str] = mapped_column(String(DIGEST_LENGTH), primary_key=True)
+    operator: Mapped[str] = mapped_column(String(NAME_LENGTH))
+    agreed_at: Mapped[datetime] = mapped_column(UtcDateTime())
 
 
-class SumsTooClose(RefusedError):
-    """Releasing this sum as well would show what too few sites contributed."""
+class AttemptRow(Base):
+    """This node's part in one attempt of a round."""
 
+    __tablename__ = "node_attempts"
 
-@dataclass(frozen=True, slots=True, order=True)
-class Attempt:
-    """One attempt of one round of one stage of one job; rounds and attempts count from 0."""
-
-    job: str
-    stage: str
-    round: int
-    attempt: int
-
-    def __str__(self) -> str:
-        return f"job {self.job[:12]}, stage {self.stage}, round {self.round}, attempt {self.attempt}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Binding:
-    """What this node answered an attempt with.
-
-    Attributes:
-        context: digest of the attempt's parameters.
-        broadcast: digest of the broadcast it was computed from.
-        policy: digest of the policy that allowed it.
-        records: number of records used.
-        snapshot: digest of which records (`fedseal_governance.consent.snapshot_digest`).
-        snapshot_salt: the digest's secret salt, for the node alone.
-    """
-
-    context: Digest
-    broadcast: Digest
-    policy: Digest
-    records: int
-    snapshot: Digest
-    snapshot_salt: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Participation:
-    """This node's part in an attempt.
-
-    Attributes:
-        survivors: the sites in the released sum, None until this node released it.
-    """
-
-    attempt: Attempt
-    state: ParticipationState
-    binding: Binding
-    survivors: frozenset[str] | None
-    begun_at: datetime
-    changed_at: datetime
-
-
-class ParticipationRow(Base):
-    """One attempt."""
-
-    __tablename__ = "participations"
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    job: Mapped[str] = mapped_column(String(DIGEST_LENGTH))
-    stage: Mapped[str] = mapped_column(String(NAME_LENGTH))
-    round: Mapped[int]
-    attempt: Mapped[int]
-    state: Mapped[ParticipationState] = mapped_column(Word(ParticipationState))
-    context: Mapped[str] = mapped_column(String(DIGEST_LENGTH))
+    job: Mapped[str] = mapped_column(String(DIGEST_LENGTH), primary_key=True)
+    stage: Mapped[str] = mapped_column(String(NAME_LENGTH), primary_key=True)
+    round: Mapped[int] = mapped_column(primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    context: Mapped[str] = mapped_column(String(DIGEST_LENGTH), comment="digest by which peers know the attempt")
     broadcast: Mapped[str] = mapped_column(String(DIGEST_LENGTH))
-    policy: Mapped[str] = mapped_column(String(DIGEST_LENGTH))
-    records: Mapped[int] = mapped_column(BigInteger)
-    snapshot: Mapped[str] = mapped_column(String(DIGEST_LENGTH))
-    snapshot_salt: Mapped[bytes] = mapped_column(LargeBinary)
-    survivors: Mapped[str | None] = mapped_column(Text)
+    holders: Mapped[int] = mapped_column(comment="members that hold shares")
+    corrupted: Mapped[int] = mapped_column(comment="members that may collude with the coordinator")
+    threshold: Mapped[int] = mapped_column(comment="shares that open a mask")
+    state: Mapped[AttemptState] = mapped_column(Word(AttemptState))
+    input_sent: Mapped[bool] = mapped_column(default=False, comment="whether the masked vector may be out")
+    survivors: Mapped[str] = mapped_column(Text, default="[]", comment="JSON list of the sites in the sum")
+    records: Mapped[int] = mapped_column(BigInteger, default=0, comment="records used")
+    snapshot: Mapped[str | None] = mapped_column(ForeignKey("record_snapshots.digest"))
     begun_at: Mapped[datetime] = mapped_column(UtcDateTime())
-    changed_at: Mapped[datetime] = mapped_column(UtcDateTime())
 
-    __table_args__ = (
-        UniqueConstraint("job", "stage", "round", "attempt"),
-        Index("ix_participations_broadcast", "broadcast"),
-    )
+    __table_args__ = (Index("ix_node_attempts_broadcast", "job", "broadcast"),)
 
 
-def begin(act: Act, attempt: Attempt, binding: Binding) -> Participation:
-    """Record an attempt before anything of it leaves this node.
+class SnapshotRow(Base):
+    """A set of records that entered a contribution; never leaves the node."""
 
-    Raises:
-        SeenBefore: this attempt, or a later one of the round, was begun before.
-        WrongState: an earlier attempt of the round is still open; abandon it first.
+    __tablename__ = "record_snapshots"
+
+    digest: Mapped[str] = mapped_column(String(DIGEST_LENGTH), primary_key=True)
+    pseudonyms: Mapped[bytes] = mapped_column(LargeBinary, comment="compressed JSON list, sorted")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beginning:
+    """What is fixed when an attempt begins.
+
+    Attributes:
+        context: digest of the attempt's parameters, hexadecimal.
+        broadcast: digest of its broadcast, hexadecimal.
+        holders: members that hold shares of this node's secrets.
+        corrupted: members assumed to collude with the coordinator.
+        threshold: shares that open a mask.
     """
-    for earlier in history(act.session, attempt.job, attempt.stage, attempt.round):
-        if earlier.attempt.attempt >= attempt.attempt:
-            raise SeenBefore(
-                f"{attempt}: this node has begun attempt {earlier.attempt.attempt} of the round before; "
-                "the coordinator must open a new attempt"
-            )
-        if earlier.state in _OPEN:
-            raise WrongState(
-                f"{attempt}: attempt {earlier.attempt.attempt} of the round is still open here; "
-                "abandon it first",
-                current=earlier.state.value,
-                wanted=ParticipationState.BEGUN.value,
-            )
-    row = ParticipationRow(
-        job=attempt.job,
-        stage=attempt.stage,
-        round=attempt.round,
-        attempt=attempt.attempt,
-        state=ParticipationState.BEGUN,
-        context=binding.context,
-        broadcast=binding.broadcast,
-        policy=binding.policy,
-        records=binding.records,
-        snapshot=binding.snapshot,
-        snapshot_salt=binding.snapshot_salt,
-        begun_at=act.now,
-        changed_at=act.now,
-    )
-    act.session.add(row)
-    act.session.flush()
-    _note(act, row, broadcast=row.broadcast, policy=row.policy, records=row.records, snapshot=row.snapshot)
-    return _participation(row)
+
+    key: RoundKey
+    context: str
+    broadcast: str
+    holders: int
+    corrupted: int
+    threshold: int
 
 
-def input_sent(act: Act, attempt: Attempt) -> Participation:
-    """Record that the masked contribution is about to leave; call it before sending.
-
-    Raises:
-        NotFound, WrongState: the attempt was not begun, or went further.
-    """
-    return _step(act, attempt, ParticipationStep.SEND_INPUT)
+def agree(session: Session, job: str, *, operator: str, now: datetime) -> None:
+    """Store that the node's operator agrees to a job; agreeing again changes nothing."""
+    if session.get(AgreementRow, job) is None:
+        session.add(AgreementRow(job=job, operator=operator, agreed_at=now))
+        session.flush()
 
 
-def release(act: Act, attempt: Attempt, survivors: Iterable[str], *, minimum_cohort: int) -> Participation:
-    """Record that this node is about to help to open the sum over ``survivors``; call it before sending.
-
-    Args:
-        act: the change.
-        attempt: which attempt.
-        survivors: the sites in the sum, as signed by enough members.
-        minimum_cohort: the policy's.
-
-    Raises:
-        NotFound, WrongState: the attempt is not one whose input was sent.
-        RefusedError: too few survivors.
-        SumsTooClose: with a sum released earlier, this one would single out fewer sites than the minimum
-            cohort.
-    """
-    sites = frozenset(survivors)
-    row = _row(act.session, attempt)
-    if len(sites) < minimum_cohort:
-        raise RefusedError(
-            f"{attempt}: the sum covers {len(sites)} sites, the policy asks for {minimum_cohort}"
-        )
-    for earlier in released_sums(act.session, Digest(row.broadcast)):
-        apart = len(earlier ^ sites)
-        if 0 < apart < minimum_cohort:
-            raise SumsTooClose(
-                f"{attempt}: a sum over the same broadcast was released before and differs by {apart} "
-                "sites, fewer "
-                f"than the {minimum_cohort} the policy asks for; nothing was sent"
-            )
-    row.survivors = json.dumps(sorted(sites))
-    return _step(act, attempt, ParticipationStep.RELEASE, survivors=len(sites))
+def has_agreement(session: Session, job: str) -> bool:
+    """Whether the operator has agreed to a job."""
+    return session.get(AgreementRow, job) is not None
 
 
-def abandon(act: Act, attempt: Attempt) -> Participation:
-    """Promise never to help to open this attempt's sum.
-
-    Raises:
-        NotFound, WrongState: the attempt was not begun here, or its sum was released.
-    """
-    return _step(act, attempt, ParticipationStep.ABANDON)
-
-
-def abandon_open(act: Act, job: str) -> tuple[Participation, ...]:
-    """Abandon every open attempt of a job: what a restarted node does first, having lost its keys."""
-    query = select(ParticipationRow).where(ParticipationRow.job == job, ParticipationRow.state.in_(_OPEN))
-    rows = act.session.scalars(query.order_by(ParticipationRow.id)).all()
-    return tuple(abandon(act, _attempt(row)) for row in rows)
-
-
-def complete(act: Act, attempt: Attempt) -> Participation:
-    """Record that the round's sum was published.
-
-    Raises:
-        NotFound, WrongState: this node did not send its input.
-    """
-    return _step(act, attempt, ParticipationStep.COMPLETE)
-
-
-def open_attempts(session: Session, job: str, stage: str, round_: int) -> tuple[Participation, ...]:
-    """Attempts of a round that were neither abandoned nor released, in order."""
-    return tuple(item for item in history(session, job, stage, round_) if item.state in _OPEN)
-
-
-def abandoned_contexts(session: Session, job: str, stage: str, round_: int) -> tuple[Digest, ...]:
-    """Contexts of the attempts of a round that this node will never help to open, in order."""
-    found = history(session, job, stage, round_)
-    return tuple(item.binding.context for item in found if item.state is ParticipationState.ABANDONED)
-
-
-def history(session: Session, job: str, stage: str, round_: int) -> tuple[Participation, ...]:
-    """Every attempt of a round that this node began, in order."""
-    query = select(ParticipationRow).where(
-        ParticipationRow.job == job, ParticipationRow.stage == stage, ParticipationRow.round == round_
-    )
-    return tuple(_participation(row) for row in session.scalars(query.order_by(ParticipationRow.attempt)))
-
-
-def released_sums(session: Session, broadcast: Digest) -> tuple[frozenset[str], ...]:
-    """The sites of each sum over this broadcast that this node helped to open."""
-    query = (
-        select(ParticipationRow.survivors)
-        .where(ParticipationRow.broadcast == broadcast, ParticipationRow.survivors.is_not(None))
-        .order_by(ParticipationRow.id)
-    )
-    return tuple(frozenset(json.loads(text)) for text in session.scalars(query) if text is not None)
-
-
-def _step(act: Act, attempt: Attempt, step: ParticipationStep, **details: object) -> Participation:
-    row = _row(act.session, attempt)
-    target = TRANSITIONS.get((row.state, step))
-    if target is None:
-        raise WrongState(
-            f"{attempt}: this node's part is {row.state.value.replace('_', ' ')}, so '{step.value}' "
-            "is not possible",
-            current=row.state.value,
-            wanted=step.value,
-        )
-    row.state = target
-    row.changed_at = act.now
-    act.session.flush()
-    _note(act, row, **details)
-    return _participation(row)
-
-
-def _note(act: Act, row: ParticipationRow, **details: object) -> None:
-    act.note(
-        f"round.{row.state.value}", row.job, stage=row.stage, round=row.round, attempt=row.attempt, **details
-    )
-
-
-def _row(session: Session, attempt: Attempt) -> ParticipationRow:
-    row = session.scalar(
-        select(ParticipationRow).where(
-            ParticipationRow.job == attempt.job,
-            ParticipationRow.stage == attempt.stage,
-            ParticipationRow.round == attempt.round,
-            ParticipationRow.attempt == attempt.attempt,
-        )
-    )
-    if row is None:
-        raise NotFound(f"{attempt}: this node has not begun it")
+def store_job(session: Session, row: NodeJobRow) -> NodeJobRow:
+    """Store the decision on a job, or give back the one that was made before."""
+    known = session.get(NodeJobRow, row.digest)
+    if known is not None:
+        return known
+    session.add(row)
+    session.flush()
     return row
 
 
-def _attempt(row: ParticipationRow) -> Attempt:
-    return Attempt(row.job, row.stage, row.round, row.attempt)
+def accepted_jobs(session: Session) -> tuple[NodeJobRow, ...]:
+    """Jobs this node takes part in, oldest first."""
+    query = select(NodeJobRow).where(NodeJobRow.state == NodeJobState.ACCEPTED)
+    return tuple(session.scalars(query.order_by(NodeJobRow.decided_at, NodeJobRow.digest)))
 
 
-def _participation(row: ParticipationRow) -> Participation:
-    return Participation(
-        attempt=_attempt(row),
-        state=row.state,
-        binding=Binding(
-            context=Digest(row.context),
-            broadcast=Digest(row.broadcast),
-            policy=Digest(row.policy),
-            records=row.records,
-            snapshot=Digest(row.snapshot),
-            snapshot_salt=row.snapshot_salt,
-        ),
-        survivors=None if row.survivors is None else frozenset(json.loads(row.survivors)),
-        begun_at=row.begun_at,
-        changed_at=row.changed_at,
+def end_job(session: Session, digest: str, *, outcome: str, record: bytes) -> NodeJobRow:
+    """Store how the coordinator ended a job, and abandon its open attempts.
+
+    A refused job stays refused, so that the answer to a repeated offer never changes.
+
+    Raises:
+        NotFound: it was never offered here.
+    """
+    row = session.get(NodeJobRow, digest)
+    if row is None:
+        raise NotFound(f"job {digest[:12]} was never offered to this node")
+    row.outcome, row.record = outcome, record
+    if row.state is NodeJobState.ACCEPTED:
+        row.state = NodeJobState.ENDED
+    for attempt in attempts_of(session, digest):
+        _abandon_if_open(attempt)
+    session.flush()
+    return row
+
+
+def begin(session: Session, beginning: Beginning, now: datetime) -> tuple[AttemptRow, ...]:
+    """Store an attempt before anything of it leaves this node; older open attempts of the round are abandoned.
+
+    Returns:
+        Older attempts of the round whose masked vector may be out.
+
+    Raises:
+        AlreadyDone: this attempt or a later one was begun before, or the round is complete.
+    """
+    key = beginning.key
+    earlier = _attempts_of_round(session, key)
+    for row in earlier:
+        if row.attempt >= key.attempt:
+            raise AlreadyDone(
+                f"{key}: this node has begun attempt {row.attempt} of the round before; "
+                "the coordinator must open a new attempt"
+            )
+        if row.state is AttemptState.COMPLETED:
+            raise AlreadyDone(f"{key}: the round was completed with attempt {row.attempt}")
+    for row in earlier:
+        _abandon_if_open(row)
+    session.add(
+        AttemptRow(
+            job=key.job,
+            stage=key.stage,
+            round=key.round,
+            attempt=key.attempt,
+            context=beginning.context,
+            broadcast=beginning.broadcast,
+            holders=beginning.holders,
+            corrupted=beginning.corrupted,
+            threshold=beginning.threshold,
+            state=AttemptState.BEGUN,
+            input_sent=False,
+            survivors="[]",
+            records=0,
+            begun_at=now,
+        )
+    )
+    session.flush()
+    return tuple(row for row in earlier if row.input_sent)
+
+
+def advance(session: Session, key: RoundKey, target: AttemptState) -> AttemptRow:
+    """Move an attempt on; called before what the new state stands for leaves the node.
+
+    Raises:
+        NotFound: it was not begun here.
+        WrongState: the state does not follow, or shares would leave before the survivors were noted.
+    """
+    row = _attempt(session, key)
+    possible = target in ATTEMPT_TRANSITIONS[row.state]
+    if target is AttemptState.UNMASK_RELEASED and row.survivors == "[]":
+        possible = False
+    if not possible:
+        raise _wrong(key, row, target.value)
+    row.state = target
+    row.input_sent = row.input_sent or target is AttemptState.INPUT_SENT
+    session.flush()
+    return row
+
+
+def abandoned(session: Session, key: RoundKey) -> tuple[str, ...]:
+    """Contexts of the attempts of a round that this node will never help to open, in order."""
+    rows = _attempts_of_round(session, key)
+    return tuple(row.context for row in rows if row.state is AttemptState.ABANDONED)
+
+
+def attempts_of(session: Session, job: str) -> tuple[AttemptRow, ...]:
+    """Every attempt of a job that this node began, in order."""
+    query = select(AttemptRow).where(AttemptRow.job == job)
+    return tuple(session.scalars(query.order_by(AttemptRow.begun_at, AttemptRow.round, AttemptRow.attempt)))
+
+
+def note_snapshot(session: Session, key: RoundKey, *, snapshot: str, pseudonyms: Collection[str]) -> None:
+    """Store which records enter an attempt.
+
+    Args:
+        session: the transaction that also moves the attempt to ``INPUT_SENT``.
+        key: the attempt.
+        snapshot: digest of the set; equal digests mean equal sets.
+        pseudonyms: the records.
+
+    Raises:
+        NotFound: the attempt was not begun here.
+        AlreadyDone: another set was noted for it.
+    """
+    row = _attempt(session, key)
+    if row.snapshot is not None and row.snapshot != snapshot:
+        raise AlreadyDone(f"{key}: this node has noted other records for the attempt before")
+    if session.get(SnapshotRow, snapshot) is None:
+        listed = json.dumps(sorted(set(pseudonyms)), separators=(",", ":")).encode()
+        session.add(SnapshotRow(digest=snapshot, pseudonyms=zlib.compress(listed)))
+        session.flush()
+    row.snapshot, row.records = snapshot, len(set(pseudonyms))
+    session.flush()
+
+
+def records_used(session: Session, key: RoundKey) -> frozenset[str]:
+    """Pseudonyms of the records that entered an attempt; empty when none did.
+
+    Raises:
+        NotFound: the attempt was not begun here.
+    """
+    row = _attempt(session, key)
+    stored = None if row.snapshot is None else session.get(SnapshotRow, row.snapshot)
+    return frozenset() if stored is None else frozenset(json.loads(zlib.decompress(stored.pseudonyms)))
+
+
+def isolating_sum(session: Session, key: RoundKey, *, survivors: Collection[str], minimum: int) -> AttemptRow | None:
+    """An earlier sum whose difference to one over ``survivors`` would isolate fewer sites than ``minimum``.
+
+    Compared are all other attempts of the job over the same broadcast for which survivors were noted, whether or not
+    their sum was opened in the end: this node cannot know.
+
+    Raises:
+        NotFound: the attempt was not begun here.
+    """
+    row = _attempt(session, key)
+    sites = frozenset(survivors)
+    query = (
+        select(AttemptRow)
+        .where(AttemptRow.job == row.job, AttemptRow.broadcast == row.broadcast, AttemptRow.survivors != "[]")
+        .order_by(AttemptRow.begun_at, AttemptRow.attempt)
+    )
+    for other in session.scalars(query):
+        if other is not row and 0 < len(sites ^ frozenset(json.loads(other.survivors))) < minimum:
+            return other
+    return None
+
+
+def note_survivors(session: Session, key: RoundKey, survivors: Collection[str]) -> None:
+    """Store over whom the sum will go; called before this node confirms that list.
+
+    Raises:
+        NotFound: the attempt was not begun here.
+        WrongState: this node's vector was not sent, or the attempt has ended.
+        AlreadyDone: another list was noted before.
+        RefusedError: the list is empty.
+    """
+    row = _attempt(session, key)
+    listed = json.dumps(sorted(set(survivors)))
+    if listed == "[]":
+        raise RefusedError(f"{key}: the list of survivors is empty")
+    if row.survivors == listed:
+        return
+    if row.survivors != "[]":
+        raise AlreadyDone(f"{key}: this node has confirmed another list of survivors before")
+    if row.state is not AttemptState.INPUT_SENT:
+        raise _wrong(key, row, "confirm the survivors")
+    row.survivors = listed
+    session.flush()
+
+
+def _attempts_of_round(session: Session, key: RoundKey) -> tuple[AttemptRow, ...]:
+    query = select(AttemptRow).where(
+        AttemptRow.job == key.job, AttemptRow.stage == key.stage, AttemptRow.round == key.round
+    )
+    return tuple(session.scalars(query.order_by(AttemptRow.attempt)))
+
+
+def _attempt(session: Session, key: RoundKey) -> AttemptRow:
+    row = session.get(AttemptRow, key.values)
+    if row is None:
+        raise NotFound(f"{key}: this node has not begun it")
+    return row
+
+
+def _abandon_if_open(row: AttemptRow) -> None:
+    if AttemptState.ABANDONED in ATTEMPT_TRANSITIONS[row.state]:
+        row.state = AttemptState.ABANDONED
+
+
+def _wrong(key: RoundKey, row: AttemptRow, wanted: str) -> WrongState:
+    return WrongState(
+        f"{key}: this node's part is {row.state.value.replace('_', ' ')}, so it cannot go on to "
+        f"{wanted.replace('_', ' ')}",
+        current=row.state.value,
+        wanted=wanted,
     )

@@ -60,9 +60,7 @@ TERMS = {
             label="health or medical or biomedical research",
             broader=GENERAL_RESEARCH,
         ),
-        Term(
-            code=DISEASE_RESEARCH, shorthand="DS", label="disease specific research", broader=HEALTH_RESEARCH
-        ),
+        Term(code=DISEASE_RESEARCH, shorthand="DS", label="disease specific research", broader=HEALTH_RESEARCH),
         Term(
             code=ANCESTRY_RESEARCH,
             shorthand="POA",

@@ -38,9 +38,7 @@ class ArtefactFolder:
             sentence = f"{path} is missing; restore the folder from a backup"
             raise SetupError(sentence) from None
         if sha256_hex(data) != digest:
-            sentence = (
-                f"{path} is not what was stored (its digest differs from its name); restore it from a backup"
-            )
+            sentence = f"{path} is not what was stored (its digest differs from its name); restore it from a backup"
             raise SetupError(sentence)
         return data
 

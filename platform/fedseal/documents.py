@@ -56,17 +56,9 @@ def read_job(
     """
     signed = SignedDocument.from_json(envelope)
     members = signers(signed, root, payload_type=JOB_TYPE, now=now, revocations=revocations)
-    if (
-        len(members) != 1
-        or members[0].kind is not PartyKind.PERSON
-        or Role.DATA_SCIENTIST not in members[0].roles
-    ):
+    if len(members) != 1 or members[0].kind is not PartyKind.PERSON or Role.DATA_SCIENTIST not in members[0].roles:
         names = ", ".join(str(member.name) for member in members)
-        sentence = (
-            f"{filename} must be signed by one person with the role data scientist; it is signed by {names}"
-        )
+        sentence = f"{filename} must be signed by one person with the role data scientist; it is signed by {names}"
         raise PeerFault(sentence)
     data = signed.payload
-    return SignedJob(
-        digest=sha256_hex(data), document=load_job(data, filename), signer=members[0], envelope=envelope
-    )
+    return SignedJob(digest=sha256_hex(data), document=load_job(data, filename), signer=members[0], envelope=envelope)

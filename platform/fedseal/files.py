@@ -109,6 +109,5 @@ def require_private(path: Path) -> None:
     if mode & 0o077:
         wanted = PRIVATE_FOLDER_MODE if path.is_dir() else PRIVATE_FILE_MODE
         raise SetupError(
-            f"{path} can be read by other users of this machine (mode {mode:04o}); run: chmod {wanted:o} "
-            f"{path}"
+            f"{path} can be read by other users of this machine (mode {mode:04o}); run: chmod {wanted:o} {path}"
         )

@@ -111,8 +111,7 @@ class PartyFolder:
         for relative in _FILES:
             if not (path / relative).is_file():
                 raise FolderError(
-                    f"{path / relative} is missing; restore it from a backup or enrol again into a new "
-                    "folder."
+                    f"{path / relative} is missing; restore it from a backup or enrol again into a new folder."
                 )
         folder.trust_root()
         return folder
@@ -297,9 +296,7 @@ def require_free(path: Path) -> None:
         FolderError: ``path`` is a file or a folder with anything in it.
     """
     if (path / PARTY_FILE).exists():
-        raise FolderError(
-            f"{path} already holds an enrolled party; choose another folder, keys are never overwritten."
-        )
+        raise FolderError(f"{path} already holds an enrolled party; choose another folder, keys are never overwritten.")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise FolderError(f"{path} is not an empty folder; choose a new one, nothing is ever overwritten.")
 
@@ -346,9 +343,7 @@ def staged_folder(path: Path, fill: Callable[[Path], None]) -> None:
     except BaseException as error:
         shutil.rmtree(staging, ignore_errors=True)
         if isinstance(error, OSError) and error.errno in {errno.EBUSY, errno.EXDEV}:
-            raise FolderError(
-                f"{path} is a mount point; choose a folder inside it, such as {path}/party."
-            ) from error
+            raise FolderError(f"{path} is a mount point; choose a folder inside it, such as {path}/party.") from error
         raise
     sync_folder(path.parent)
 
@@ -369,18 +364,14 @@ def _require_tls_pair(path: Path, tls: TlsMaterial) -> None:
     key = P256Key.from_pem(tls.private_key_pem.reveal(), None)
     certified = load_pem_x509_certificate(tls.certificate_pem).public_key()
     if key.public_key() != certified:
-        raise FolderError(
-            f"{path}/keys/tls.pem is not the key of certificates/tls.pem; restore both from one backup."
-        )
+        raise FolderError(f"{path}/keys/tls.pem is not the key of certificates/tls.pem; restore both from one backup.")
 
 
 def _read_record(path: Path) -> PartyRecord:
     if not path.is_dir():
         raise FolderError(f"{path} is not a folder; enrol first, or give the folder that enrolment made.")
     if not (path / PARTY_FILE).exists():
-        raise FolderError(
-            f"{path} holds no {PARTY_FILE}: it is not a party's folder, or enrolment did not finish."
-        )
+        raise FolderError(f"{path} holds no {PARTY_FILE}: it is not a party's folder, or enrolment did not finish.")
     data = read_limited(path / PARTY_FILE, max_bytes=MAX_RECORD_BYTES, what="a party record")
     try:
         return PartyRecord.model_validate_json(data, strict=False)

@@ -29,9 +29,7 @@ from fedseal_governance.documents import MAX_BYTES, load_yaml
 from fedseal_governance.trust import Trust
 from fedseal_migrations import require_current, upgrade
 
-KINDS_WITH_DATABASE = frozenset(
-    {PartyKind.AUTHORITY, PartyKind.COORDINATOR, PartyKind.NODE, PartyKind.CUSTODIAN}
-)
+KINDS_WITH_DATABASE = frozenset({PartyKind.AUTHORITY, PartyKind.COORDINATOR, PartyKind.NODE, PartyKind.CUSTODIAN})
 
 T = TypeVar("T")
 
@@ -114,9 +112,7 @@ def database_url(folder: PartyFolder) -> str:
     """
     kind = folder.record.kind
     if kind not in KINDS_WITH_DATABASE:
-        raise SetupError(
-            f"{folder.path} is the folder of a {kind.value}, who keeps no database; give a node's folder."
-        )
+        raise SetupError(f"{folder.path} is the folder of a {kind.value}, who keeps no database; give a node's folder.")
     if folder.config_path.exists():
         data = read_limited(folder.config_path, max_bytes=MAX_BYTES, what="a configuration file")
         setting = load_yaml(data, str(folder.config_path), _DatabaseSetting)
@@ -170,10 +166,6 @@ def open_person(path: Path, passphrase: SecretBytes | None, *, now: datetime) ->
     """
     folder = PartyFolder.load(path)
     if folder.record.kind is not PartyKind.PERSON:
-        raise SetupError(
-            f"{path} is the folder of a {folder.record.kind.value}; give your own, made by `user enrol`."
-        )
+        raise SetupError(f"{path} is the folder of a {folder.record.kind.value}; give your own, made by `user enrol`.")
     member = folder.verify(now, passphrase)
-    return Person(
-        member=member, key=folder.identity_key(passphrase), certificate_pem=folder.identity_certificate()
-    )
+    return Person(member=member, key=folder.identity_key(passphrase), certificate_pem=folder.identity_certificate())

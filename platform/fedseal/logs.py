@@ -11,14 +11,10 @@ from typing import Any, TextIO
 
 import structlog
 
-_SECRET_KEYS = frozenset(
-    {"token", "passphrase", "password", "private_key", "secret", "share", "seed", "mask"}
-)
+_SECRET_KEYS = frozenset({"token", "passphrase", "password", "private_key", "secret", "share", "seed", "mask"})
 
 
-def _without_secrets(
-    _logger: object, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
+def _without_secrets(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key in event:
         if key in _SECRET_KEYS:
             event[key] = "[redacted]"

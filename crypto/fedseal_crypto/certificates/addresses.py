@@ -99,12 +99,8 @@ def _party(federation: str, kind: str, name: str) -> PartyAddress:
     try:
         known_kind = PartyKind(kind)
     except ValueError:
-        raise AddressInvalid(
-            f"{kind[:_SHOWN]!r} is not a kind of party; use one of {', '.join(PartyKind)}."
-        ) from None
-    return PartyAddress(
-        federation=parse_federation_name(federation), kind=known_kind, name=parse_party_name(name)
-    )
+        raise AddressInvalid(f"{kind[:_SHOWN]!r} is not a kind of party; use one of {', '.join(PartyKind)}.") from None
+    return PartyAddress(federation=parse_federation_name(federation), kind=known_kind, name=parse_party_name(name))
 
 
 def _role(name: str) -> Role:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Self, final
+from typing import NoReturn, Self, final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -137,9 +137,7 @@ class Authority:
             )
         start, end = self._window(now, lifetime)
         tls = self._leaf(_Leaf(CertificateUse.TLS, request.tls_key(), subject, start, end), entropy)
-        identity = self._leaf(
-            _Leaf(CertificateUse.IDENTITY, request.identity_key(), subject, start, end), entropy
-        )
+        identity = self._leaf(_Leaf(CertificateUse.IDENTITY, request.identity_key(), subject, start, end), entropy)
         return IssuedCertificates(
             tls_pem=tls.public_bytes(serialization.Encoding.PEM),
             identity_pem=identity.public_bytes(serialization.Encoding.PEM),
@@ -207,6 +205,9 @@ class Authority:
             .sign(self._key.signing_key(), hashes.SHA256())
         )
 
+    def __reduce__(self) -> NoReturn:
+        raise MisuseError("an authority cannot be pickled or copied; write it with to_pem.")
+
     def __repr__(self) -> str:
         return f"Authority(<private>, federation={self._root.federation})"
 
@@ -228,9 +229,7 @@ def create_authority(
     Raises:
         NameInvalid: `federation` is not a federation's name.
     """
-    address = PartyAddress(
-        federation=parse_federation_name(federation), kind=PartyKind.AUTHORITY, name=ROOT_NAME
-    )
+    address = PartyAddress(federation=parse_federation_name(federation), kind=PartyKind.AUTHORITY, name=ROOT_NAME)
     key = P256Key.generate(entropy)
     # RFC 5280 wants a distinguished name that no other issuer has: the federation's name is part of it.
     name = _name(f"fedseal federation {federation}"[:64], f"{federation} authority"[:64])
@@ -244,9 +243,7 @@ def create_authority(
         .not_valid_after(_seconds(now + timedelta(days=years * _DAYS_A_YEAR)))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(ROOT_USAGE, critical=True)
-        .add_extension(
-            x509.SubjectAlternativeName([x509.UniformResourceIdentifier(address.uri)]), critical=False
-        )
+        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(address.uri)]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key.signing_key(), hashes.SHA256())
     )

@@ -116,9 +116,7 @@ def parse_revocations(pem: bytes, root: x509.Certificate) -> Revocations:
         ) from error
     if next_update is None:
         raise RevocationListInvalid("the revocation list does not say when its successor is due.")
-    return Revocations(
-        number=number, serials=serials, this_update=crl.last_update_utc, next_update=next_update
-    )
+    return Revocations(number=number, serials=serials, this_update=crl.last_update_utc, next_update=next_update)
 
 
 def require_current(revocations: Revocations, *, now: datetime, at_least_number: int) -> None:

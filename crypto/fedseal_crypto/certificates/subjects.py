@@ -88,7 +88,5 @@ def host_name(host: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         if len(host) > 253 or _DNS_NAME.fullmatch(host) is None:
-            raise SubjectInvalid(
-                f"{host[:80]!r} is neither an IP address nor a lower-case DNS name."
-            ) from None
+            raise SubjectInvalid(f"{host[:80]!r} is neither an IP address nor a lower-case DNS name.") from None
         return x509.DNSName(host)

@@ -233,9 +233,7 @@ def _parse(pem: bytes, what: str) -> x509.Certificate:
         x509.DuplicateExtension,
         x509.UnsupportedGeneralNameType,
     ) as error:
-        raise CertificateInvalid(
-            f"{what} is damaged or of an unknown kind; fetch it again.", party=_UNKNOWN
-        ) from error
+        raise CertificateInvalid(f"{what} is damaged or of an unknown kind; fetch it again.", party=_UNKNOWN) from error
     return certificate
 
 
@@ -260,9 +258,7 @@ def _claimed_label(certificate: x509.Certificate) -> str:
 
 
 def _organisation(certificate: x509.Certificate, claimed: str) -> str:
-    values = [
-        str(item.value) for item in certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
-    ]
+    values = [str(item.value) for item in certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
     if len(values) != 1 or not values[0].isprintable():
         raise CertificateInvalid(f"the certificate of {claimed} names no single organisation.", party=claimed)
     return values[0]
@@ -281,8 +277,7 @@ def _require_root(root: x509.Certificate, federation: FederationName) -> None:
     shaped = _has_critical(root, constraints) and _has_critical(root, ROOT_USAGE)
     if not (shaped and is_p256(root.public_key())):
         raise CertificateInvalid(
-            "the authority's certificate is not a root of the fedseal profile; use the root from the "
-            "invitation.",
+            "the authority's certificate is not a root of the fedseal profile; use the root from the invitation.",
             party=claimed,
         )
     address = _root_address(root)
@@ -298,9 +293,7 @@ def _root_address(root: x509.Certificate) -> PartyAddress:
     try:
         address, _ = parse_addresses(_uris(root))
     except PeerError as error:
-        raise CertificateInvalid(
-            f"the root certificate's address is wrong: {error}", party=_UNKNOWN
-        ) from error
+        raise CertificateInvalid(f"the root certificate's address is wrong: {error}", party=_UNKNOWN) from error
     if address.kind is not PartyKind.AUTHORITY:
         raise CertificateInvalid(
             f"the root certificate names {address.label} instead of an authority.", party=address.label
@@ -328,9 +321,7 @@ def _require_valid(certificate: x509.Certificate, now: datetime, claimed: str, w
 
 
 def _require_leaf(certificate: x509.Certificate, use: CertificateUse, claimed: str) -> None:
-    usages = [
-        set(item.value) for item in certificate.extensions if isinstance(item.value, x509.ExtendedKeyUsage)
-    ]
+    usages = [set(item.value) for item in certificate.extensions if isinstance(item.value, x509.ExtendedKeyUsage)]
     leaf = _has_critical(certificate, x509.BasicConstraints(ca=False, path_length=None))
     strange = any(item.critical and item.oid not in KNOWN_EXTENSIONS for item in certificate.extensions)
     if strange or not leaf or not _has_critical(certificate, LEAF_USAGE):
@@ -345,9 +336,7 @@ def _require_leaf(certificate: x509.Certificate, use: CertificateUse, claimed: s
         )
 
 
-def _require_unrevoked(
-    certificate: x509.Certificate, revocations: Revocations, now: datetime, claimed: str
-) -> None:
+def _require_unrevoked(certificate: x509.Certificate, revocations: Revocations, now: datetime, claimed: str) -> None:
     revocations.require_fresh(now)
     entry = revocations.revoked(certificate.serial_number, now)
     if entry is not None:

@@ -68,9 +68,7 @@ class VectorSpec:
                 f"{self.name[:80]!r} cannot name a vector; use 1 to 128 printable ASCII characters without spaces."
             )
         if not 1 <= self.length <= MAXIMUM_LENGTH:
-            raise LayoutInvalid(
-                f"vector {self.name!r} has length {self.length}; 1 to {MAXIMUM_LENGTH} is possible."
-            )
+            raise LayoutInvalid(f"vector {self.name!r} has length {self.length}; 1 to {MAXIMUM_LENGTH} is possible.")
         if not (math.isfinite(self.bound) and 0 < self.resolution <= self.bound):
             raise LayoutInvalid(
                 f"vector {self.name!r} has bound {self.bound} and resolution {self.resolution}; the bound must be "
@@ -145,9 +143,7 @@ class Layout:
         if not 1 <= len(specs) <= MAXIMUM_VECTORS:
             raise LayoutInvalid(f"a contribution has 1 to {MAXIMUM_VECTORS} vectors, not {len(specs)}.")
         names = [spec.name for spec in specs]
-        repeated = (
-            sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-        )
+        repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
         if repeated:
             raise LayoutInvalid(f"the vector {repeated[0]!r} is described twice; give each its own name.")
         # The first 64-bit word is the check word, see the module's docstring.
@@ -171,9 +167,7 @@ class Layout:
         """Size of one encoded contribution."""
         return self.shape.wire_bytes
 
-    def encode(
-        self, values: Mapping[str, NDArray[Any]], *, generator: np.random.Generator
-    ) -> Encoded:
+    def encode(self, values: Mapping[str, NDArray[Any]], *, generator: np.random.Generator) -> Encoded:
         """Clip, round and pack one member's values.
 
         Args:
@@ -250,9 +244,7 @@ class Layout:
         for spec in self.specs:
             array = values[spec.name]
             if array.shape != (spec.length,):
-                raise ValuesInvalid(
-                    f"vector {spec.name!r} has shape {array.shape}, expected ({spec.length},)."
-                )
+                raise ValuesInvalid(f"vector {spec.name!r} has shape {array.shape}, expected ({spec.length},).")
             if array.dtype.kind not in "fiu":
                 raise ValuesInvalid(f"vector {spec.name!r} has type {array.dtype}, expected real numbers.")
 

@@ -53,9 +53,7 @@ class WordRun:
         if self.bits not in WORD_WIDTHS:
             raise LayoutInvalid(f"ring words are 16, 24, 32 or 64 bits wide, not {self.bits}.")
         if self.count < 1:
-            raise LayoutInvalid(
-                f"a run of {self.bits}-bit words has {self.count} words; at least 1 is needed."
-            )
+            raise LayoutInvalid(f"a run of {self.bits}-bit words has {self.count} words; at least 1 is needed.")
 
     @property
     def wire_bytes(self) -> int:
@@ -100,9 +98,7 @@ class RingShape:
         if not order or order != sorted(set(order)):
             raise LayoutInvalid("the runs of a ring vector come once each, in the order 64, 32, 16, 24 bits.")
         if self.wire_bytes > MAXIMUM_WIRE_BYTES:
-            raise LayoutInvalid(
-                f"a ring vector of {self.wire_bytes} bytes is larger than {MAXIMUM_WIRE_BYTES}."
-            )
+            raise LayoutInvalid(f"a ring vector of {self.wire_bytes} bytes is larger than {MAXIMUM_WIRE_BYTES}.")
 
     @property
     def shape(self) -> "RingShape":
@@ -218,8 +214,7 @@ class RingVector:
     def segments(self) -> tuple[Words, ...]:
         """Each run as machine words; a copy for 24-bit runs, otherwise a view."""
         return tuple(
-            view.load(0, view.run.count, np.empty(view.run.count, view.run.compute_dtype))
-            for view in self._views
+            view.load(0, view.run.count, np.empty(view.run.count, view.run.compute_dtype)) for view in self._views
         )
 
     @property

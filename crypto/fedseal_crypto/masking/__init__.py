@@ -18,6 +18,7 @@ from fedseal_crypto.masking._errors import (
     DuplicateMember,
     EarlyMessage,
     EquivocationDetected,
+    HistoryRefused,
     IdentityMismatch,
     InputRefused,
     KeyRefused,
@@ -80,7 +81,8 @@ from fedseal_crypto.masking._thresholds import (
     attempt_is_dead,
     choose_parameters,
 )
-from fedseal_crypto.masking._wire import DecodeLimits, decode_message
+from fedseal_crypto.masking._wire import decode_message
+from fedseal_crypto.masking._wire_read import DecodeLimits
 
 __all__ = [
     "CLIENT_TRANSITIONS",
@@ -107,6 +109,7 @@ __all__ = [
     "EarlyMessage",
     "EquivocationDetected",
     "GroupParameters",
+    "HistoryRefused",
     "IdentityMismatch",
     "InputRefused",
     "KeyRefused",

@@ -14,10 +14,12 @@ Left to the caller: that the identities are certified and not revoked, that roun
 before, that earlier attempts are dead (`attempt_is_dead`), and everything about the values themselves.
 """
 
-from collections.abc import Mapping
-from typing import TypeVar, final
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import NoReturn, TypeVar, final
 
 from fedseal_crypto.encoding import RingVector
+from fedseal_crypto.errors import MisuseError
 from fedseal_crypto.identity import Entropy, IdentityKey, PublicIdentity
 from fedseal_crypto.masking._client_memory import (
     Advertised,
@@ -63,7 +65,7 @@ from fedseal_crypto.masking._states import (
     ClientEvent,
     ClientState,
 )
-from fedseal_crypto.masking._survivors import check_confirmations, check_survivors
+from fedseal_crypto.masking._survivors import check_confirmations, check_history, check_survivors
 
 M = TypeVar("M", Advertised, Revealed, Shared, Masked, Confirmed)
 
@@ -99,6 +101,7 @@ class MaskingClient:
         check_strength(parameters, limits)
         self._parameters = parameters
         self._identity = identity
+        self._limits = limits
         self._name = names[0]
         self._entropy = entropy
         self._table = CLIENT_TRANSITIONS if parameters.neighbours is None else SPARSE_CLIENT_TRANSITIONS
@@ -121,6 +124,16 @@ class MaskingClient:
     def parameters(self) -> RoundParameters:
         """The attempt."""
         return self._parameters
+
+    @property
+    def survivors(self) -> frozenset[ClientId]:
+        """Whose inputs are in the sum that this member has confirmed.
+
+        Raises:
+            CallOutOfOrder: The member is not in state confirmed.
+        """
+        memory = self._remembered(Confirmed)
+        return frozenset(self._parameters.roster[i] for i in memory.survivors)
 
     def advertise(self, abandoned: tuple[bytes, ...] = ()) -> Advertisement:
         """Make fresh keys and announce them.
@@ -195,25 +208,27 @@ class MaskingClient:
         self._enter(after, Masked(memory.session, held))
         return masked
 
-    def confirm(self, survivors: Survivors) -> Confirmation:
+    def confirm(self, survivors: Survivors, *, earlier: Iterable[frozenset[ClientId]] = ()) -> Confirmation:
         """Check the list of survivors and sign it.
 
+        Args:
+            survivors: The server's list.
+            earlier: Survivors of earlier sums over the same broadcast to which this node may have revealed
+                shares, from the node's own records.
+
         Raises:
+            HistoryRefused: The sum's difference to an earlier one would be over too few members.
             AlreadyAnswered: Another list was signed before.
             ProtocolViolation: The list is refused; nothing changed.
         """
         after = self._after(ClientEvent.CONFIRM)
         memory = self._remembered(Masked)
         alive = check_survivors(memory.session, memory.held, survivors)
+        check_history(memory.session, alive, earlier, minimum_difference=self._limits.minimum_difference)
         unsigned = Confirmation(
             client=self._name, context=memory.session.context, survivors=survivors.survivors, signature=b""
         )
-        confirmation = Confirmation(
-            client=self._name,
-            context=memory.session.context,
-            survivors=survivors.survivors,
-            signature=self._identity.sign(unsigned.signed()),
-        )
+        confirmation = replace(unsigned, signature=self._identity.sign(unsigned.signed()))
         self._enter(after, Confirmed(memory.session, memory.held, alive, confirmation))
         return confirmation
 
@@ -240,13 +255,19 @@ class MaskingClient:
         self._enter(after, None)
 
     def answer(
-        self, instruction: ServerMessage, words: RingVector | None = None, *, workers: int = 1
+        self,
+        instruction: ServerMessage,
+        words: RingVector | None = None,
+        *,
+        earlier: Iterable[frozenset[ClientId]] = (),
+        workers: int = 1,
     ) -> ClientMessage:
         """The step that an instruction asks for; the same instruction again gives the same answer again.
 
         Args:
             instruction: What the server sent.
             words: Needed for a `ShareDelivery`.
+            earlier: For `Survivors`, see `confirm`.
             workers: Threads for the masks.
 
         Raises:
@@ -255,24 +276,22 @@ class MaskingClient:
         """
         if self._last is not None and self._last[0] == instruction:
             return self._last[1]
-        reply = self._step(instruction, words, workers)
-        self._last = (instruction, reply)
-        return reply
-
-    def _step(self, instruction: ServerMessage, words: RingVector | None, workers: int) -> ClientMessage:
+        reply: ClientMessage
         match instruction:
             case RosterDigests():
-                return self.reveal(instruction)
+                reply = self.reveal(instruction)
             case Roster() | Openings():
-                return self.share(instruction)
+                reply = self.share(instruction)
             case ShareDelivery():
                 if words is None:
                     raise CallOutOfOrder("a share delivery is answered with a masked vector; pass the words.")
-                return self.mask(instruction, words, workers=workers)
+                reply = self.mask(instruction, words, workers=workers)
             case Survivors():
-                return self.confirm(instruction)
+                reply = self.confirm(instruction, earlier=earlier)
             case Confirmations():
-                return self.unmask(instruction)
+                reply = self.unmask(instruction)
+        self._last = (instruction, reply)
+        return reply
 
     def _after(self, event: ClientEvent) -> ClientState:
         """The state that `event` leads to.
@@ -307,6 +326,9 @@ class MaskingClient:
 
     def _enter(self, state: ClientState, memory: Memory) -> None:
         self._state, self._memory = state, memory
+
+    def __reduce__(self) -> NoReturn:
+        raise MisuseError("a member in an attempt cannot be pickled or copied: it could then answer twice.")
 
     def __repr__(self) -> str:
         return f"MaskingClient({self._name}, {self._state})"

@@ -111,9 +111,7 @@ def open_delivery(memory: Shared, delivery: ShareDelivery) -> dict[MemberIndex, 
     for share in delivery.shares:
         if share.member in held:
             raise DuplicateMember(
-                Violation(
-                    step=Step.SHARE, party=COORDINATOR, got="two shares of one member", expected="one of each"
-                )
+                Violation(step=Step.SHARE, party=COORDINATOR, got="two shares of one member", expected="one of each")
             )
         key = memory.opening.get(share.member)
         if key is None:
@@ -147,9 +145,7 @@ def build_masked_input(
     masks += [Mask(memory.masks[peer], add=peer > session.me) for peer in peers if peer != session.me]
     masked = words.copy()
     apply_masks(masked, masks, workers=workers)
-    unsigned = MaskedInputHeader(
-        client=session.name, context=session.context, digest=masked.digest(), signature=b""
-    )
+    unsigned = MaskedInputHeader(client=session.name, context=session.context, digest=masked.digest(), signature=b"")
     header = replace(unsigned, signature=identity.sign(unsigned.signed()))
     return header.with_words(masked)
 
@@ -174,17 +170,14 @@ def build_unmasking(memory: Confirmed, identity: IdentityKey) -> Unmasking:
     return replace(unsigned, signature=identity.sign(unsigned.signed()))
 
 
-def _split(
-    session: Session, secrets: Secrets, entropy: Entropy
-) -> tuple[SharePair, Mapping[MemberIndex, SharePair]]:
+def _split(session: Session, secrets: Secrets, entropy: Entropy) -> tuple[SharePair, Mapping[MemberIndex, SharePair]]:
     threshold = session.parameters.threshold
     # A share's evaluation point is its holder's position plus one, never 0: that would be the secret.
     points = [holder + 1 for holder in session.holders]
     seeds = split_secret(secrets.seed.reveal(), threshold=threshold, holders=points, entropy=entropy)
     keys = split_secret(secrets.mask.secret.reveal(), threshold=threshold, holders=points, entropy=entropy)
     pairs = {
-        holder: SharePair(SecretBytes(seeds[holder + 1]), SecretBytes(keys[holder + 1]))
-        for holder in session.holders
+        holder: SharePair(SecretBytes(seeds[holder + 1]), SecretBytes(keys[holder + 1])) for holder in session.holders
     }
     return pairs[session.me], pairs
 

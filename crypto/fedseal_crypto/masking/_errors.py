@@ -110,6 +110,10 @@ class SurvivorsRefused(ProtocolViolation):
     """The list of survivors is not one this node may unmask."""
 
 
+class HistoryRefused(ProtocolViolation):
+    """With an earlier sum this one would isolate too few members: their difference is the leak."""
+
+
 class EquivocationDetected(ProtocolViolation):
     """Members were told different lists of survivors.
 

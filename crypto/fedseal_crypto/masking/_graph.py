@@ -67,8 +67,7 @@ class Graph:
             count += here[(start + window) % self.size] - here[start]
         # Two starts a, b are disjoint windows if their distance is at least k/2 both ways round.
         return any(
-            window <= b - thin[0] <= self.size - window or window <= thin[-1] - b <= self.size - window
-            for b in thin
+            window <= b - thin[0] <= self.size - window or window <= thin[-1] - b <= self.size - window for b in thin
         )
 
 
@@ -93,9 +92,7 @@ def sparse_graph(parameters: RoundParameters, degree: int, nonces: Sequence[Memb
 def _shuffled(size: int, seed: bytes) -> tuple[MemberIndex, ...]:
     """Fisher and Yates' shuffle with draws from a keystream under the seed."""
     key = derive_key(seed, Usage.GRAPH_STREAM, context=label(Usage.GRAPH_STREAM))
-    stream = (
-        Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor().update(bytes(size * _DRAW_BYTES))
-    )
+    stream = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor().update(bytes(size * _DRAW_BYTES))
     order = [MemberIndex(i) for i in range(size)]
     for i in range(size - 1, 0, -1):
         j = int.from_bytes(stream[i * _DRAW_BYTES : (i + 1) * _DRAW_BYTES], "big") % (i + 1)

@@ -75,9 +75,7 @@ def _sparse_confirmations(progress: Progress, received: Received, member: Member
 def _confirmations(progress: Progress, received: Received, among: frozenset[MemberIndex]) -> Confirmations:
     # As many as are needed: each one more costs every member a signature check and adds nothing.
     chosen = sorted(among & received.confirmations.keys())[: progress.parameters.threshold]
-    return Confirmations(
-        context=progress.context, confirmations=tuple(received.confirmations[i] for i in chosen)
-    )
+    return Confirmations(context=progress.context, confirmations=tuple(received.confirmations[i] for i in chosen))
 
 
 _BUILDERS: Mapping[Step, Callable[[Progress, Received, MemberIndex], ServerMessage]] = {

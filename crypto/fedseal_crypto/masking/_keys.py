@@ -98,6 +98,4 @@ def _agree(private: X25519PrivateKey, public: bytes) -> bytes:
     try:
         return private.exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError as error:
-        raise PublicKeyInvalid(
-            "the X25519 public key is of low order; whoever made it knows every result."
-        ) from error
+        raise PublicKeyInvalid("the X25519 public key is of low order; whoever made it knows every result.") from error

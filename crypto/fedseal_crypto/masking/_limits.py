@@ -20,6 +20,8 @@ class ClientLimits:
         minimum_cohort: Contributions that a sum must have, at least 3.
         corrupted_fraction: γ, in [0, 1): members that may collude with the server.
         dropout_fraction: δ, in [0, 1): members that may leave; shapes the sparse graph.
+        minimum_difference: Two sums over the same broadcast must have the same contributors, or differ by at
+            least this many; at least 2. See `_survivors`.
 
     Raises:
         ParametersInvalid: One is out of range.
@@ -28,12 +30,18 @@ class ClientLimits:
     minimum_cohort: int = 3
     corrupted_fraction: float = 0.2
     dropout_fraction: float = 0.1
+    minimum_difference: int = 3
 
     def __post_init__(self) -> None:
         if self.minimum_cohort < 3:
             raise ParametersInvalid(
                 f"a minimum cohort of {self.minimum_cohort} protects nobody: of two contributors each learns the "
                 "other's input. Use 3 or more."
+            )
+        if self.minimum_difference < 2:
+            raise ParametersInvalid(
+                f"a minimum difference of {self.minimum_difference} lets the difference of two sums be one "
+                "member's input. Use 2 or more."
             )
         if not (0 <= self.corrupted_fraction < 1 and 0 <= self.dropout_fraction < 1):
             raise ParametersInvalid("corrupted and dropout fractions must be at least 0 and below 1.")

@@ -97,11 +97,14 @@ class RoundParameters:
         ):
             if not 1 <= value <= n:
                 raise ParametersInvalid(f"{name} is {value}; with {n} members it must be 1 to {n}.")
+        if self.smallest_sum > n:
+            raise ParametersInvalid(
+                f"a sum must have {self.smallest_sum} contributions, but the roster has {n} members; lower the "
+                "minimum cohort or the number of corrupted members."
+            )
         k = self.neighbours
         if k is not None and (k % 2 or not 2 <= k < n - 1):
-            raise ParametersInvalid(
-                f"a sparse graph on {n} members has an even number of neighbours below {n - 1}."
-            )
+            raise ParametersInvalid(f"a sparse graph on {n} members has an even number of neighbours below {n - 1}.")
 
     @property
     def shape(self) -> RingShape:
@@ -189,6 +192,4 @@ def _digest(source: Reader, name: str) -> Digest:
 
 
 def _run(source: Reader) -> WordRun:
-    return WordRun(
-        bits=source.uint(1, "a word width", most=64), count=source.uint(8, "a run", most=_MAXIMUM_WORDS)
-    )
+    return WordRun(bits=source.uint(1, "a word width", most=64), count=source.uint(8, "a run", most=_MAXIMUM_WORDS))

@@ -75,9 +75,7 @@ class Received:
 
     def nonces(self) -> tuple[MemberNonce, ...]:
         """Opened nonces, sorted by member."""
-        return tuple(
-            MemberNonce(member=i, nonce=opening.nonce) for i, opening in sorted(self.openings.items())
-        )
+        return tuple(MemberNonce(member=i, nonce=opening.nonce) for i, opening in sorted(self.openings.items()))
 
 
 @final
@@ -122,9 +120,7 @@ class Progress:
 def first_progress(parameters: RoundParameters) -> Progress:
     """Before any step is closed."""
     everyone = frozenset(MemberIndex(i) for i in range(len(parameters.roster)))
-    return Progress(
-        parameters=parameters, step=Step.ADVERTISE, expected=everyone, context0=parameters.context0()
-    )
+    return Progress(parameters=parameters, step=Step.ADVERTISE, expected=everyone, context0=parameters.context0())
 
 
 def advance(progress: Progress, received: Received, after: Step) -> Progress:

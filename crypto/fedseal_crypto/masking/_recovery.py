@@ -90,9 +90,7 @@ def needed_owners(collected: Collected) -> frozenset[MemberIndex]:
     """Members of which a secret is needed: survivors, and others that share a mask with one."""
     survivors = collected.survivors
     return survivors | {
-        owner
-        for owner in collected.sharers - survivors
-        if not survivors.isdisjoint(collected.graph.neighbours(owner))
+        owner for owner in collected.sharers - survivors if not survivors.isdisjoint(collected.graph.neighbours(owner))
     }
 
 

@@ -88,8 +88,7 @@ def run_round(
     # Every party computes for itself whether the parameters are good enough.
     server = MaskingServer(parameters, members)
     clients = {
-        name: MaskingClient(parameters, parties[name].identity, members, limits, entropy)
-        for name in parameters.roster
+        name: MaskingClient(parameters, parties[name].identity, members, limits, entropy) for name in parameters.roster
     }
 
     while server.step not in ENDED:

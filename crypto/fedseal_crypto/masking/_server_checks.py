@@ -105,9 +105,7 @@ def _check_advertisement(progress: Progress, members: Members, message: Advertis
     check_keys(message)
     if message.mask_key == message.channel_key:
         raise KeyRefused(
-            Violation(
-                step=Step.ADVERTISE, party=message.client, got="one key for both uses", expected="two keys"
-            )
+            Violation(step=Step.ADVERTISE, party=message.client, got="one key for both uses", expected="two keys")
         )
 
 

@@ -143,9 +143,7 @@ def open_nonces(members: Members, revealing: Revealing, openings: Openings) -> S
     _check_nonces(revealing, openings)
     if parameters.neighbours is None:
         raise OpeningRefused(
-            Violation(
-                step=Step.REVEAL, party=COORDINATOR, got="openings", expected="none on the complete graph"
-            )
+            Violation(step=Step.REVEAL, party=COORDINATOR, got="openings", expected="none on the complete graph")
         )
     graph = sparse_graph(parameters, parameters.neighbours, openings.nonces)
     me = members.index(own.client, Step.REVEAL)

@@ -19,9 +19,7 @@ PRIME = 2**256 + 297
 SECRET_SIZE = 32
 SHARE_SIZE = 33
 _COEFFICIENT_BYTES = 48  # 384 bits: the bias of reducing them modulo a 257-bit prime is below 2^-127
-_REDUCE_EVERY = (
-    16  # Horner steps between reductions; multiplying by a small x grows a number by 16 bits at most
-)
+_REDUCE_EVERY = 16  # Horner steps between reductions; multiplying by a small x grows a number by 16 bits at most
 
 
 class ShareInvalid(PeerError):
@@ -66,10 +64,7 @@ def recover_secret(shares: Mapping[int, bytes]) -> bytes:
     """
     holders = tuple(sorted(shares))
     return secret_bytes(
-        sum(
-            weight * share_value(shares[x])
-            for x, weight in zip(holders, lagrange_at(holders, 0), strict=True)
-        )
+        sum(weight * share_value(shares[x]) for x, weight in zip(holders, lagrange_at(holders, 0), strict=True))
     )
 
 

@@ -99,11 +99,7 @@ def round_context(context0: bytes, entries: list[tuple[MemberIndex, bytes, bytes
         context0: The first context.
         entries: Member, advertisement digest and graph commitment, sorted by member.
     """
-    parts = [
-        part
-        for index, digest, commitment in entries
-        for part in (index.to_bytes(2, "big"), digest, commitment)
-    ]
+    parts = [part for index, digest, commitment in entries for part in (index.to_bytes(2, "big"), digest, commitment)]
     return tagged_hash(Usage.CONTEXT, context0, *parts)
 
 

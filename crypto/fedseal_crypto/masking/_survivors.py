@@ -10,13 +10,18 @@ Survivors (U3):
    them after it has seen the graph. Of any k/2 ring positions at most c_w are corrupted, except with
    probability 2^-41 over the graph; two disjoint windows with at most c_w survivors are refused.
 
+6. no earlier sum that this node took part in over the same broadcast has nearly the same contributors: if
+   they differ by 1 to m - 1 members, the difference of the two sums is a sum over those few (Pasquini et al.,
+   "Eluding secure aggregation", CCS 2022; So et al., "Securing secure aggregation", AAAI 2023). An equal set
+   is no leak by itself, and sums over different broadcasts are of different inputs.
+
 Confirmations:
 1. each is of a different survivor among the holders of this member's secrets, with a valid signature;
 2. all name the list that this member signed: another one is proof that the server told two stories;
 3. there are at least a threshold of them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from functools import lru_cache
 from math import comb
@@ -25,6 +30,7 @@ from fedseal_crypto.masking._errors import (
     CohortTooSmall,
     DuplicateMember,
     EquivocationDetected,
+    HistoryRefused,
     SurvivorsRefused,
     UnknownMember,
     Violation,
@@ -32,7 +38,7 @@ from fedseal_crypto.masking._errors import (
 from fedseal_crypto.masking._graph_finder import SECURITY_BITS
 from fedseal_crypto.masking._members import COORDINATOR, Members, check_context, from_bitmap
 from fedseal_crypto.masking._messages import Confirmation, Confirmations, Survivors
-from fedseal_crypto.masking._parameters import MemberIndex
+from fedseal_crypto.masking._parameters import ClientId, MemberIndex
 from fedseal_crypto.masking._session import Session
 from fedseal_crypto.masking._shares import SharePair
 from fedseal_crypto.masking._states import Step
@@ -60,9 +66,7 @@ def check_survivors(
         name = session.parameters.roster[min(silent)]
         raise _refused(f"{name} as a survivor", "only members whose shares were delivered")
     if session.me not in survivors:
-        raise _refused(
-            "a list without this node", "one with it; a node that is declared gone reveals nothing"
-        )
+        raise _refused("a list without this node", "one with it; a node that is declared gone reveals nothing")
     needed = session.parameters.smallest_sum
     if len(survivors) < needed:
         raise CohortTooSmall(
@@ -77,9 +81,39 @@ def check_survivors(
     return survivors
 
 
-def check_confirmations(
-    session: Session, members: Members, mine: Confirmation, message: Confirmations
+def check_history(
+    session: Session,
+    survivors: frozenset[MemberIndex],
+    earlier: Iterable[frozenset[ClientId]],
+    *,
+    minimum_difference: int,
 ) -> None:
+    """Refuse survivors that differ too little from those of an earlier sum.
+
+    Args:
+        session: This member's view.
+        survivors: The proposed ones.
+        earlier: Survivors of sums over the same broadcast to which this node may have revealed shares.
+        minimum_difference: m.
+
+    Raises:
+        HistoryRefused: 1 to m - 1 members are in one of the two sets only.
+    """
+    names = frozenset(session.parameters.roster[i] for i in survivors)
+    for before in earlier:
+        apart = names ^ before
+        if 0 < len(apart) < minimum_difference:
+            raise HistoryRefused(
+                Violation(
+                    step=Step.CONFIRM,
+                    party=COORDINATOR,
+                    got=f"survivors that differ from an earlier sum's by {', '.join(sorted(apart))} only",
+                    expected=f"the same ones, or at least {minimum_difference} different members",
+                )
+            )
+
+
+def check_confirmations(session: Session, members: Members, mine: Confirmation, message: Confirmations) -> None:
     """Check that enough members signed the same list of survivors.
 
     Raises:

@@ -76,14 +76,12 @@ def choose_parameters(n: int, *, corrupted_fraction: float, dropout_fraction: fl
             tolerated_dropouts=request.dropouts,
         )
     threshold = complete_threshold(n, corrupted)
-    if threshold > n:
+    if corrupted + 2 > n:
         raise ParametersInvalid(
-            f"{corrupted} of {n} members may be corrupted, which needs a threshold of {threshold}; "
-            "lower the corrupted fraction or add members."
+            f"{corrupted} of {n} members may be corrupted, which leaves fewer than two honest ones to hide each "
+            "other; lower the corrupted fraction or add members."
         )
-    return GroupParameters(
-        threshold=threshold, neighbours=None, corrupted=corrupted, tolerated_dropouts=n - threshold
-    )
+    return GroupParameters(threshold=threshold, neighbours=None, corrupted=corrupted, tolerated_dropouts=n - threshold)
 
 
 def check_size(n: int) -> None:

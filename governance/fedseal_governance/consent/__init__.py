@@ -1,4 +1,4 @@
-"""Consents of the people in a node's datasets: recorded, imported, withdrawn, and asked for before every round.
+"""Consents of the people in a node's datasets: recorded, imported, withdrawn, asked for before every round.
 
 Pseudonyms never leave the node and never enter a log.
 """

@@ -19,9 +19,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import CursorResult, select, text
+from sqlalchemy import select, text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.orm import Session
 
@@ -115,9 +114,7 @@ def import_consents(act: Act, dataset: str, path: Path) -> ImportReport:
 class _Reader:
     """Turns lines into checked consents; collects problems instead of stopping at the first."""
 
-    def __init__(
-        self, path: Path, *, today: date, withdrawals: Mapping[str, list[tuple[str | None, date]]]
-    ) -> None:
+    def __init__(self, path: Path, *, today: date, withdrawals: Mapping[str, list[tuple[str | None, date]]]) -> None:
         self._path = path
         self._today = today
         self._withdrawals = withdrawals
@@ -144,9 +141,7 @@ class _Reader:
                     yield batch
                     batch = []
         except csv.Error as error:
-            raise self._stop(
-                rows.line_num, f"the line is not valid CSV ({error})", "check its quotes"
-            ) from None
+            raise self._stop(rows.line_num, f"the line is not valid CSV ({error})", "check its quotes") from None
         if self.rows == 0:
             raise self._stop(None, "the file has no rows below its header", "name the right file")
         yield batch
@@ -157,9 +152,7 @@ class _Reader:
         hidden = self._bad_rows - len(self.problems)
         if hidden > 0:
             self.problems.append(
-                self._problem(
-                    None, f"{hidden} more rows are bad", "correct those above first; nothing was imported"
-                )
+                self._problem(None, f"{hidden} more rows are bad", "correct those above first; nothing was imported")
             )
         raise DocumentError(*self.problems)
 
@@ -178,9 +171,7 @@ class _Reader:
         if len(line) > MAX_LINE:
             raise self._stop(number, f"the line has more than {MAX_LINE} bytes", "name the right file")
         if b"\x00" in line:
-            raise self._stop(
-                number, "the line contains a NUL byte, as binary files do", "name the right file"
-            )
+            raise self._stop(number, "the line contains a NUL byte, as binary files do", "name the right file")
         try:
             return line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:
@@ -205,9 +196,7 @@ class _Reader:
             return None
         self.rows += 1
         if len(row) != len(COLUMNS):
-            self._report(
-                line, "", f"the row has {len(row)} values instead of {len(COLUMNS)}", "check its commas"
-            )
+            self._report(line, "", f"the row has {len(row)} values instead of {len(COLUMNS)}", "check its commas")
             return None
         pseudonym, purpose, given_on, valid_until, form_version, recorded_by = (row[i].strip() for i in order)
         given, until = self._day(given_on, "given_on", line), None
@@ -239,9 +228,7 @@ class _Reader:
                 return date.fromisoformat(value)
         except ValueError:
             pass
-        self._report(
-            line, column, f'`{column}` is "{shown(value)}", which is no date', "write it as 2026-12-31"
-        )
+        self._report(line, column, f'`{column}` is "{shown(value)}", which is no date', "write it as 2026-12-31")
         return None
 
     def _report_flaw(self, line: int, flaw: Flaw) -> None:
@@ -276,7 +263,7 @@ def _store(act: Act, dataset: str, batch: list[Consent]) -> int:
         return 0
     if act.session.connection().dialect.name == "sqlite":
         return _store_in_sqlite(act.session, dataset, batch, act.now)
-    result = act.session.execute(
+    result = act.session.connection().execute(
         # One statement for the whole batch; row by row the driver would wait for the network each time.
         _POSTGRESQL_INSERT,
         {
@@ -290,11 +277,11 @@ def _store(act: Act, dataset: str, batch: list[Consent]) -> int:
             "recorded_by": [item.recorded_by for item in batch],
         },
     )
-    return _changed(result)
+    return result.rowcount
 
 
 def _store_in_sqlite(session: Session, dataset: str, batch: list[Consent], now: datetime) -> int:
-    statement = sqlite.insert(ConsentRow.__table__).on_conflict_do_nothing()
+    statement = sqlite.insert(ConsentRow).on_conflict_do_nothing()
     rows = [
         {
             "dataset": dataset,
@@ -309,10 +296,5 @@ def _store_in_sqlite(session: Session, dataset: str, batch: list[Consent], now: 
         }
         for item in batch
     ]
-    return _changed(session.connection().execute(statement, rows))
-
-
-def _changed(result: Any) -> int:
-    if not isinstance(result, CursorResult):
-        raise TypeError(f"an INSERT gave a {type(result).__name__}")
-    return int(result.rowcount)
+    # On the connection, because the session would turn the rows into objects first.
+    return session.connection().execute(statement, rows).rowcount

@@ -152,7 +152,7 @@ def in_force(session: Session, *, dataset: str, purpose: str, now: datetime) -> 
         ConsentRow.valid_until >= today,
         ConsentRow.given_on <= today,
     )
-    return frozenset(session.scalars(query))
+    return frozenset(session.connection().execute(query).scalars())
 
 
 def status(session: Session, dataset: str, pseudonym: str, *, now: datetime) -> tuple[RecordedConsent, ...]:
@@ -225,9 +225,7 @@ def describe(count: PurposeCount) -> str:
 
 
 def _tombstones(session: Session, dataset: str, pseudonym: str) -> tuple[WithdrawalRow, ...]:
-    query = select(WithdrawalRow).where(
-        WithdrawalRow.dataset == dataset, WithdrawalRow.pseudonym == pseudonym
-    )
+    query = select(WithdrawalRow).where(WithdrawalRow.dataset == dataset, WithdrawalRow.pseudonym == pseudonym)
     return tuple(session.scalars(query.order_by(WithdrawalRow.id)))
 
 

@@ -3,17 +3,39 @@
 from fedseal_governance.policy.decision import Decision, NodeFacts, Reason, decide
 from fedseal_governance.policy.difference import Change, Direction, diff
 from fedseal_governance.policy.explanation import explain
+from fedseal_governance.policy.lifecycle import PolicyState
 from fedseal_governance.policy.model import PolicyDocument, load_policy
+from fedseal_governance.policy.store import (
+    POLICY_TYPE,
+    StoredPolicy,
+    approve,
+    in_force,
+    list_policies,
+    propose,
+    revoke,
+    settle,
+    show,
+)
 
 __all__ = [
+    "POLICY_TYPE",
     "Change",
     "Decision",
     "Direction",
     "NodeFacts",
     "PolicyDocument",
+    "PolicyState",
     "Reason",
+    "StoredPolicy",
+    "approve",
     "decide",
     "diff",
     "explain",
+    "in_force",
+    "list_policies",
     "load_policy",
+    "propose",
+    "revoke",
+    "settle",
+    "show",
 ]

@@ -185,9 +185,7 @@ def _epochs(job: JobDocument, policy: PolicyDocument, _facts: NodeFacts) -> Iter
             "lower `local_epochs`."
         )
     allowed = asked is not None and 1 <= asked <= most
-    yield _reason(
-        "jobs.max_local_epochs", allowed, f"{asked} of at most {most} passes over the records.", refused
-    )
+    yield _reason("jobs.max_local_epochs", allowed, f"{asked} of at most {most} passes over the records.", refused)
 
 
 def _protection(job: JobDocument, policy: PolicyDocument, _facts: NodeFacts) -> Iterable[Reason]:
@@ -249,9 +247,7 @@ def _records(_job: JobDocument, policy: PolicyDocument, facts: NodeFacts) -> Ite
     least, usable = policy.consent.minimum_records, facts.usable_records
     which = "records with a consent in force" if policy.consent.required else "records"
     if usable is None:
-        refused = (
-            f"At least {least} {which} are needed, but they have not been counted; register the dataset."
-        )
+        refused = f"At least {least} {which} are needed, but they have not been counted; register the dataset."
     else:
         # Not the number itself: the reason travels to the coordinator.
         refused = (

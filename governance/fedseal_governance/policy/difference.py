@@ -60,9 +60,7 @@ def _identity(old: PolicyDocument, new: PolicyDocument) -> list[Change]:
         ("owner", "The policy belongs to", old.owner, new.owner),
     )
     return [
-        _other(key, f"{text} {after} instead of {before}.")
-        for key, text, before, after in fields
-        if before != after
+        _other(key, f"{text} {after} instead of {before}.") for key, text, before, after in fields if before != after
     ]
 
 
@@ -89,12 +87,8 @@ def _lists(old: PolicyDocument, new: PolicyDocument) -> list[Change]:
     ]
     # A pin narrows: adding one forbids every other version of the learner.
     added, removed = _sides(pins(old), pins(new))
-    changes += [
-        _forbidden("jobs.learner_digests", f"Every version but {pin} becomes forbidden.") for pin in added
-    ]
-    changes += [
-        _allowed("jobs.learner_digests", f"The code is no longer pinned to {pin}.") for pin in removed
-    ]
+    changes += [_forbidden("jobs.learner_digests", f"Every version but {pin} becomes forbidden.") for pin in added]
+    changes += [_allowed("jobs.learner_digests", f"The code is no longer pinned to {pin}.") for pin in removed]
     return changes
 
 

@@ -67,15 +67,11 @@ def _jobs(policy: PolicyDocument) -> str:
     jobs = policy.jobs
     sentences = [f"Allowed are jobs for {_listed([kind.plain for kind in jobs.kinds], 'and')}."]
     if jobs.methods:
-        sentences.append(
-            f"The methods by which sites may work together are {_listed(list(jobs.methods), 'and')}."
-        )
+        sentences.append(f"The methods by which sites may work together are {_listed(list(jobs.methods), 'and')}.")
     else:
         sentences.append("No method for training together is allowed.")
     if jobs.learners:
-        sentences.append(
-            f"The programs that may learn from the data are {_listed(list(jobs.learners), 'and')}."
-        )
+        sentences.append(f"The programs that may learn from the data are {_listed(list(jobs.learners), 'and')}.")
     else:
         sentences.append("No program may learn from the data.")
     for name, digest in sorted(jobs.learner_digests.items()):
@@ -137,10 +133,7 @@ def _consent(policy: PolicyDocument) -> str:
         )
     else:
         first = "Records are used without looking at individual consents."
-    return (
-        f"Consent. {first} The site contributes only if at least {_records(rules.minimum_records)} "
-        "can be used."
-    )
+    return f"Consent. {first} The site contributes only if at least {_records(rules.minimum_records)} can be used."
 
 
 def _approval(policy: PolicyDocument) -> str:

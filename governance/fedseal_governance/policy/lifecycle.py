@@ -67,7 +67,5 @@ def after(state: PolicyState, step: PolicyStep, *, title: str) -> PolicyState:
     try:
         return TRANSITIONS[state, step]
     except KeyError:
-        sentence = (
-            f"the {title} is {state.plain}, so the step '{step.value}' is not possible; propose a new version"
-        )
+        sentence = f"the {title} is {state.plain}, so the step '{step.value}' is not possible; propose a new version"
         raise WrongState(sentence, current=state.value, wanted=step.value) from None

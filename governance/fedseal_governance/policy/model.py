@@ -39,9 +39,7 @@ class PolicyPurpose(Document):
             raise fault(*problem, key="code")
         right = label_of(self.code)
         if self.label != right:
-            raise fault(
-                f'the label of {self.code} is not "{self.label[:80]}"', f'write "{right}"', key="label"
-            )
+            raise fault(f'the label of {self.code} is not "{self.label[:80]}"', f'write "{right}"', key="label")
         return self
 
 
@@ -138,9 +136,7 @@ class PrivacyRules(Document):
         if self.mechanism is None:
             for key, value in figures.items():
                 if value is None:
-                    raise fault(
-                        f"`{key}` is missing", "add it, or write {mechanism: none} for no budget", key=key
-                    )
+                    raise fault(f"`{key}` is missing", "add it, or write {mechanism: none} for no budget", key=key)
         if (self.epsilon_per_job or 0) > (self.epsilon_total or 0):
             raise fault("one job may spend more than all jobs together", "lower it", key="epsilon_per_job")
         return self
@@ -186,9 +182,7 @@ class Validity(Document):
     @model_validator(mode="after")
     def _is_a_period(self) -> "Validity":
         if self.until < self.start:
-            raise fault(
-                f"the last day {self.until} is before the first day {self.start}", "swap them", key="until"
-            )
+            raise fault(f"the last day {self.until} is before the first day {self.start}", "swap them", key="until")
         return self
 
 

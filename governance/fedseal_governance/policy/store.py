@@ -86,9 +86,7 @@ def propose(act: Act, content: bytes, *, filename: str, organisation: str) -> St
             f'{filename}: `owner` is "{document.owner}", but this party belongs to "{organisation}"; correct it'
         )
     if act.session.get(PolicyRow, digest) is not None:
-        raise AlreadyDone(
-            f"{filename} was proposed before ({document.title}); approve it, or raise `version`"
-        )
+        raise AlreadyDone(f"{filename} was proposed before ({document.title}); approve it, or raise `version`")
     latest = act.session.scalar(select(func.max(PolicyRow.version)).where(PolicyRow.name == document.policy))
     if latest is not None and document.version <= latest:
         raise RefusedError(
@@ -135,9 +133,7 @@ def approve(act: Act, digest: Digest, signature: SignedDocument, trust: Trust) -
     _require_same_bytes(signature, row.content, document)
     newest = _only_officer(signature, document, trust, act.now)
     if act.session.get(PolicySignatureRow, (digest, newest.label)) is not None:
-        raise AlreadyDone(
-            f"{newest.label} has signed the {document.title} already; another officer must sign"
-        )
+        raise AlreadyDone(f"{newest.label} has signed the {document.title} already; another officer must sign")
     combined = signature if row.signed is None else _combined(SignedDocument.from_json(row.signed), signature)
     officers = trust.signers(combined, payload_type=POLICY_TYPE, now=act.now)
     row.signed = combined.to_json()
@@ -180,9 +176,7 @@ def settle(act: Act) -> None:
     Called when a party starts and once a day; `in_force` never relies on it to end a policy.
     """
     open_states = (PolicyState.PROPOSED, PolicyState.APPROVED, PolicyState.IN_FORCE)
-    query = (
-        select(PolicyRow).where(PolicyRow.state.in_(open_states)).order_by(PolicyRow.name, PolicyRow.version)
-    )
+    query = select(PolicyRow).where(PolicyRow.state.in_(open_states)).order_by(PolicyRow.name, PolicyRow.version)
     for row in act.session.scalars(query).all():
         document = load_policy(row.content, row.name)
         if document.valid.until < _today(act.now):
@@ -263,9 +257,7 @@ def _stored(session: Session, row: PolicyRow) -> StoredPolicy:
 
 def _require_same_bytes(signature: SignedDocument, content: bytes, document: PolicyDocument) -> None:
     if signature.payload != content:
-        raise RefusedError(
-            f"the signature is over other bytes than the {document.title}; sign the proposed file"
-        )
+        raise RefusedError(f"the signature is over other bytes than the {document.title}; sign the proposed file")
 
 
 def _only_officer(signature: SignedDocument, document: PolicyDocument, trust: Trust, now: datetime) -> Member:
@@ -307,8 +299,7 @@ def _enter_if_due(act: Act, row: PolicyRow, document: PolicyDocument) -> None:
             _end(act, other, PolicyStep.SUPERSEDE, document=theirs, reason=reason)
         elif shared := sorted(set(theirs.datasets) & set(document.datasets)):
             raise RefusedError(
-                f"the {theirs.title} is in force for the dataset {shared[0]}; revoke it before the "
-                f"{document.title}"
+                f"the {theirs.title} is in force for the dataset {shared[0]}; revoke it before the {document.title}"
             )
     # First the old version out, then the new one in: one version in force at every instant of the session.
     act.session.flush()
@@ -335,9 +326,7 @@ def _verify_again(stored: StoredPolicy, trust: Trust) -> None:
         for officer in officers:
             _require_officer(officer, stored.document)
     except (CryptoError, RefusedError) as error:
-        raise TamperError(
-            f"the signatures of the {title} do not verify ({error}); approve it again"
-        ) from error
+        raise TamperError(f"the signatures of the {title} do not verify ({error}); approve it again") from error
     if not _is_complete(officers, stored.document, stored.proposer):
         raise TamperError(f"the {title} is marked as in force with too few signatures; approve it again")
 

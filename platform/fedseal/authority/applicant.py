@@ -150,9 +150,7 @@ def finish(pending: Pending, folder: Path, answer: Answer, *, now: datetime) -> 
     return made
 
 
-def enrol(
-    pending: Pending, folder: Path, *, exchange: Callable[[Application], Answer], now: datetime
-) -> PartyFolder:
+def enrol(pending: Pending, folder: Path, *, exchange: Callable[[Application], Answer], now: datetime) -> PartyFolder:
     """Exchange the requests for certificates and finish; what ``exchange`` does is its own matter.
 
     After a refusal nothing is left on disk. After a lost answer, a full disk or an interruption the keys
@@ -223,9 +221,7 @@ def _require_invited(member: Party, invitation: Invitation) -> None:
         )
 
 
-def _application(
-    invitation: Invitation, tls_key: P256Key, identity_key: IdentityKey, now: datetime
-) -> Application:
+def _application(invitation: Invitation, tls_key: P256Key, identity_key: IdentityKey, now: datetime) -> Application:
     claim = PartyClaim(
         federation=parse_federation_name(invitation.federation),
         kind=invitation.kind,

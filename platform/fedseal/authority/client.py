@@ -95,13 +95,11 @@ def _channel(address: str, root: TrustRoot) -> grpc.Channel:
 
 
 def _stub(channel: grpc.Channel) -> services.EnrolmentStub:
-    return services.EnrolmentStub(channel)  # type: ignore[no-untyped-call]  # generated code has no types
+    return services.EnrolmentStub(channel)
 
 
 def _translated(error: grpc.RpcError, address: str) -> RemoteError:
     translated = from_rpc_error(error, f"the authority at {address}")
     if isinstance(translated, Unreachable):
-        return AnswerLost(
-            f"the authority at {address} did not answer; nothing is lost, run the same command again."
-        )
+        return AnswerLost(f"the authority at {address} did not answer; nothing is lost, run the same command again.")
     return translated

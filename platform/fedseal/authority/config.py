@@ -19,13 +19,9 @@ class AuthorityConfig(Document):
     listen: Address = "0.0.0.0:7400"
     address: Address = "localhost:7400"  # what invitations tell them
     coordinator: Address | None = None  # what invitations tell nodes and people
-    certificate_days: Annotated[int, Field(ge=1, le=825)] = (
-        365  # of parties, and of the authority's own service
-    )
+    certificate_days: Annotated[int, Field(ge=1, le=825)] = 365  # of parties, and of the authority's own service
     invitation_hours: Annotated[int, Field(ge=1, le=24 * 90)] = 72
-    revocation_days: Annotated[int, Field(ge=1, le=366)] = (
-        90  # a new list is due by then even if nothing changed
-    )
+    revocation_days: Annotated[int, Field(ge=1, le=366)] = 90  # a new list is due by then even if nothing changed
 
     @field_validator("listen", "address", "coordinator")
     @classmethod

@@ -32,9 +32,7 @@ def split_address(address: str) -> tuple[str, int]:
     """
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise SetupError(
-            f"{address!r} is not an address; write host:port, such as authority.example.org:7400."
-        )
+        raise SetupError(f"{address!r} is not an address; write host:port, such as authority.example.org:7400.")
     return host.strip("[]"), int(port)
 
 
@@ -92,9 +90,7 @@ def _presented(address: str) -> x509.Certificate:
             "the network and that `fedseal federation serve` runs there."
         ) from None
     if presented is None:
-        raise AuthorityUntrusted(
-            f"what answers at {address} presents no certificate; check the address and port."
-        )
+        raise AuthorityUntrusted(f"what answers at {address} presents no certificate; check the address and port.")
     return x509.load_der_x509_certificate(presented)
 
 

@@ -43,9 +43,7 @@ class Application(BaseModel):
     @property
     def signing_requests(self) -> EnrolmentRequest:
         """The two PKCS #10 requests."""
-        return EnrolmentRequest(
-            tls_csr_pem=self.tls_request.encode(), identity_csr_pem=self.identity_request.encode()
-        )
+        return EnrolmentRequest(tls_csr_pem=self.tls_request.encode(), identity_csr_pem=self.identity_request.encode())
 
     def resent(self, now: datetime) -> "Application":
         """The same application with the clock of another attempt."""

@@ -124,16 +124,12 @@ def _make(federation: FederationName, plan: NewFederation, *, now: datetime, ent
     )
 
 
-def _filler(
-    plan: NewFederation, made: _Made, passphrase: SecretBytes, now: datetime
-) -> Callable[[Path], None]:
+def _filler(plan: NewFederation, made: _Made, passphrase: SecretBytes, now: datetime) -> Callable[[Path], None]:
     federation = made.root.trust_root.federation
 
     def first_record(session: Session) -> None:
         party = RegisteredParty(kind=PartyKind.AUTHORITY, name=AUTHORITY_NAME, organisation=plan.organisation)
-        register.add_certificates(
-            session, certificate_records(made.issued, party, token_digest=None, now=now)
-        )
+        register.add_certificates(session, certificate_records(made.issued, party, token_digest=None, now=now))
         register.add_list(
             session, number=FIRST_LIST, pem=made.revocations_pem, issued_at=now, due_at=made.revocations_due
         )

@@ -76,13 +76,10 @@ class AuthorityHome:
         folder = PartyFolder.load(path)
         if folder.record.kind is not PartyKind.AUTHORITY:
             raise AuthorityFolderError(
-                f"{path} is the folder of {folder.record.kind.value}/{folder.record.name}; give the "
-                "authority's folder."
+                f"{path} is the folder of {folder.record.kind.value}/{folder.record.name}; give the authority's folder."
             )
         if not (path / ROOT_KEY).is_file():
-            raise AuthorityFolderError(
-                f"{path / ROOT_KEY} is missing; restore the root key from its safe copy."
-            )
+            raise AuthorityFolderError(f"{path / ROOT_KEY} is missing; restore the root key from its safe copy.")
         data = read_limited(path / CONFIG_FILE, max_bytes=MAX_BYTES, what="the authority's settings")
         return cls(folder, load_yaml(data, str(path / CONFIG_FILE), AuthorityConfig))
 

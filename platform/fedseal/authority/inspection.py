@@ -80,9 +80,7 @@ def _parse(pem: bytes, filename: str) -> x509.Certificate:
         certificate = x509.load_pem_x509_certificate(pem)
         _ = certificate.extensions
     except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
-        raise CertificateUnreadable(
-            f"{filename} is not a certificate in PEM; give one such as identity.pem."
-        ) from None
+        raise CertificateUnreadable(f"{filename} is not a certificate in PEM; give one such as identity.pem.") from None
     return certificate
 
 

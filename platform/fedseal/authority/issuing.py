@@ -37,8 +37,7 @@ def require_redeemable(
     label = invitation.party.label
     if application.invitation_digest != invitation.content_digest:  # (2)
         raise RequestRefused(
-            f"the invitation for {label} was changed after it was written; ask the authority to send it "
-            "again."
+            f"the invitation for {label} was changed after it was written; ask the authority to send it again."
         )
     if invitation.state(now) is InvitationState.WITHDRAWN:  # (3)
         raise TokenRefused(f"the invitation for {label} was withdrawn; ask the authority for a new one.")

@@ -18,9 +18,8 @@ from fedseal_crypto.identity import (
 )
 
 AUTHORITY_NAME = PartyName("authority")  # the party that serves enrolments; the root itself is authority/root
-SERVICE_SUFFIX = (
-    ".fedseal.internal"  # `internal` is reserved for private use by ICANN (resolution 2024.07.29.06)
-)
+RESERVED_NAMES = frozenset({"authority", "root"})
+SERVICE_SUFFIX = ".fedseal.internal"  # `internal` is reserved for private use by ICANN (resolution 2024.07.29.06)
 SERVING_KINDS = frozenset({PartyKind.AUTHORITY, PartyKind.COORDINATOR, PartyKind.CUSTODIAN})
 _DIGEST_CHARACTERS = 32  # 128 bits: two parties never share a name
 
@@ -31,9 +30,7 @@ def service_name(federation: str, kind: PartyKind, name: str) -> str:
     Raises:
         NameInvalid: A name breaks the rule of ``fedseal_crypto.identity``.
     """
-    address = PartyAddress(
-        federation=parse_federation_name(federation), kind=kind, name=parse_party_name(name)
-    )
+    address = PartyAddress(federation=parse_federation_name(federation), kind=kind, name=parse_party_name(name))
     return f"{kind.value}-{sha256_hex(address.uri.encode())[:_DIGEST_CHARACTERS]}{SERVICE_SUFFIX}"
 
 

@@ -34,7 +34,7 @@ from fedseal.authority.exchange import Answer, Application
 from fedseal.authority.home import AUTHORITY_LABEL, AuthorityHome, OpenedKeys
 from fedseal.authority.invitations import Invitation
 from fedseal.authority.issuing import certificate_records, key_digests, require_redeemable
-from fedseal.authority.names import authority_subject, certified_hosts
+from fedseal.authority.names import RESERVED_NAMES, authority_subject, certified_hosts
 from fedseal.authority.register import CertificateRecord, CertificateState, InvitationRecord, RegisteredParty
 from fedseal.authority.views import CertificateView, InvitationView, Invitee, Overview, Revoked, parse_label
 from fedseal.folders import TlsMaterial
@@ -114,6 +114,7 @@ class Office:
             AlreadyEnrolled: The party has certificates in force.
             CryptoError, RequestRefused: It could not be certified under this name, organisation or host.
         """
+        _require_free_name(invitee)
         self._subject(invitee)
         expires = (now + timedelta(hours=hours or self.config.invitation_hours)).replace(microsecond=0)
         invitation = self._invitation(invitee, token, expires)
@@ -181,9 +182,7 @@ class Office:
         because = _reason(reason)
         kind, name = parse_label(label)
         if kind is PartyKind.AUTHORITY:
-            raise InviteeInvalid(
-                "the authority cannot revoke itself; everybody pins its root, found a new federation."
-            )
+            raise InviteeInvalid("the authority cannot revoke itself; everybody pins its root, found a new federation.")
 
         def work(act: Act) -> Revoked:
             records = _in_force(act, kind, name)
@@ -191,9 +190,7 @@ class Office:
                 raise NotFound(f"{label} has no certificate in force; see `fedseal certificate list`.")
             register.revoke(act.session, records, reason=because, now=now)
             number = self._sign_list(act, root)
-            act.note(
-                "certificate.revoked", label, reason=str(because), certificates=len(records), list=number
-            )
+            act.note("certificate.revoked", label, reason=str(because), certificates=len(records), list=number)
             return Revoked(label=label, certificates=len(records), number=number)
 
         return self._run("certificate.revoke", work, now)
@@ -223,9 +220,7 @@ class Office:
         party = RegisteredParty(kind=subject.kind, name=subject.name, organisation=subject.organisation)
 
         def work(act: Act) -> None:
-            register.add_certificates(
-                act.session, certificate_records(issued, party, token_digest=None, now=now)
-            )
+            register.add_certificates(act.session, certificate_records(issued, party, token_digest=None, now=now))
             act.note("certificate.issued", AUTHORITY_LABEL, renewal=True, until=_instant(issued.not_after))
 
         self._run("certificate.renew", work, now)
@@ -274,9 +269,7 @@ class Office:
         subject = self._subject(invitation.party)
         issued = root.issue(application.signing_requests, subject, now=act.now, lifetime=self._lifetime())
         members.redeem(act.session, invitation.token_digest, keys, now=act.now)
-        records = certificate_records(
-            issued, invitation.party, token_digest=invitation.token_digest, now=act.now
-        )
+        records = certificate_records(issued, invitation.party, token_digest=invitation.token_digest, now=act.now)
         register.add_certificates(act.session, records)
         act.note(
             "certificate.issued",
@@ -321,6 +314,16 @@ class Office:
         )
 
     def _require_not_enrolled(self, act: Act, party: RegisteredParty) -> None:
+        namesakes = {
+            item.party.label
+            for item in register.certificates(act.session, name=party.name)
+            if item.party.kind is not party.kind
+        }
+        if namesakes:
+            raise AlreadyEnrolled(
+                f"the name {party.name} belongs to {min(namesakes)}; choose another, because a party's audit log is "
+                "named after it."
+            )
         held = _in_force(act, party.kind, party.name)
         if held:
             raise AlreadyEnrolled(
@@ -343,6 +346,11 @@ class Office:
         return self._database.run(name, attempt)
 
 
+def _require_free_name(party: RegisteredParty) -> None:
+    if party.name in RESERVED_NAMES:
+        raise InviteeInvalid(f"{party.name!r} is the authority's own name; choose another for {party.label}.")
+
+
 def _in_force(act: Act, kind: PartyKind, name: str) -> tuple[CertificateRecord, ...]:
     records = register.certificates(act.session, kind=kind, name=name)
     return tuple(item for item in records if item.state(act.now) is CertificateState.IN_FORCE)
@@ -357,9 +365,7 @@ def _again(act: Act, invitation: InvitationRecord, keys: KeyDigests) -> Answer:
     held = register.certificates(act.session, kind=invitation.party.kind, name=invitation.party.name)
     by_use = {item.use: item for item in held if item.token_digest == invitation.token_digest}
     if any(item.revoked for item in by_use.values()):
-        raise TokenRefused(
-            f"the certificates of {invitation.party.label} were revoked; ask for a new invitation."
-        )
+        raise TokenRefused(f"the certificates of {invitation.party.label} were revoked; ask for a new invitation.")
     return _answer(act, by_use[CertificateUse.TLS].pem, by_use[CertificateUse.IDENTITY].pem)
 
 

@@ -168,9 +168,7 @@ def certificates(
     return tuple(_certificate(row, revoked) for row in rows)
 
 
-def revoke(
-    session: Session, records: Sequence[CertificateRecord], *, reason: RevocationReason, now: datetime
-) -> None:
+def revoke(session: Session, records: Sequence[CertificateRecord], *, reason: RevocationReason, now: datetime) -> None:
     """Mark certificates as revoked."""
     members.revoke(session, [str(record.serial) for record in records], reason, now=now)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from types import FrameType
 
+from fedseal import logs
 from fedseal.authority.office import Office
 from fedseal.authority.service import start_server
 
@@ -25,6 +26,7 @@ def serve_until_stopped(office: Office, *, ready: Callable[[str], None]) -> None
     Raises:
         SetupError: The port is in use or may not be opened.
     """
+    logs.configure()
     office.renew_own_certificates(now=datetime.now(UTC))
     server, port = start_server(office, office.tls(), listen=office.config.listen)
     stopped = threading.Event()

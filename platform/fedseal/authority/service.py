@@ -89,7 +89,7 @@ def start_server(
         maximum_concurrent_rpcs=CONCURRENT_CALLS,
     )
     service = EnrolmentService(office, clock)
-    services.add_EnrolmentServicer_to_server(service, server)  # type: ignore[no-untyped-call]  # generated
+    services.add_EnrolmentServicer_to_server(service, server)
     credentials = grpc.ssl_server_credentials([(tls.private_key_pem.reveal(), tls.certificate_pem)])
     try:
         port = server.add_secure_port(listen, credentials)
@@ -111,9 +111,7 @@ def _application(request: messages.EnrolmentCall) -> Application:
             f"a token has {TOKEN_BYTES} bytes, not {len(request.token)}; use the invitation as it was sent."
         )
     if max(len(request.tls_request_pem), len(request.identity_request_pem)) > limits.CERTIFICATE_BYTES:
-        raise RequestRefused(
-            f"a signing request is larger than {limits.CERTIFICATE_BYTES} bytes; make a new one."
-        )
+        raise RequestRefused(f"a signing request is larger than {limits.CERTIFICATE_BYTES} bytes; make a new one.")
     try:
         return Application(
             token=request.token.hex(),

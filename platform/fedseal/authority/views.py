@@ -18,9 +18,7 @@ class Invitee(RegisteredParty):
     """A party to invite."""
 
     @classmethod
-    def parse(
-        cls, *, kind: str, name: str, organisation: str, roles: Sequence[str], hosts: Sequence[str]
-    ) -> Self:
+    def parse(cls, *, kind: str, name: str, organisation: str, roles: Sequence[str], hosts: Sequence[str]) -> Self:
         """Read what a person typed.
 
         Raises:

@@ -54,9 +54,7 @@ class Admission:
     def __init__(self, trust: Trust) -> None:
         self._trust = trust
 
-    def admit(
-        self, envelope: bytes, person: Party, present: Sequence[Session], *, now: datetime
-    ) -> Submission:
+    def admit(self, envelope: bytes, person: Party, present: Sequence[Session], *, now: datetime) -> Submission:
         """Check a job for submission.
 
         Raises:
@@ -132,9 +130,7 @@ class Admission:
         load_schema(schema, f"schema of {document.dataset}")
         return schema
 
-    def _previews(
-        self, document: JobDocument, present: Sequence[Session], now: datetime
-    ) -> dict[str, Decision]:
+    def _previews(self, document: JobDocument, present: Sequence[Session], now: datetime) -> dict[str, Decision]:
         found: dict[str, Decision] = {}
         for session in present:
             policy = _policy_for(document, session)
@@ -165,12 +161,9 @@ class Admission:
             for node in sorted(previews)
             for reason in previews[node].refusals
         ]
-        lines += [
-            f"{node}: no policy for {document.dataset} is in force there" for node in sorted(without_policy)
-        ]
-        sentence = (
-            f"{left} of {len(document.nodes)} nodes could accept this job and it needs {needed}. "
-            + " ".join(lines)
+        lines += [f"{node}: no policy for {document.dataset} is in force there" for node in sorted(without_policy)]
+        sentence = f"{left} of {len(document.nodes)} nodes could accept this job and it needs {needed}. " + " ".join(
+            lines
         )
         raise RefusalError(sentence)
 

@@ -35,7 +35,15 @@ from fedseal.wire.limits import MASKING_MESSAGE_BYTES, TEXT_CHARACTERS
 from fedseal_crypto.digests import Digest
 from fedseal_crypto.encoding import RingVector
 from fedseal_crypto.errors import CryptoError
-from fedseal_crypto.masking import ClientId, DecodeLimits, MaskedInputHeader, WireMessage, Step, decode_message
+from fedseal_crypto.masking import (
+    ClientId,
+    ClientMessage,
+    DecodeLimits,
+    MaskedInputHeader,
+    Step,
+    WireMessage,
+    decode_message,
+)
 from fedseal_governance.errors import GovernanceError, StorageError
 
 _log = structlog.get_logger(__name__)
@@ -114,9 +122,7 @@ class JobDesk:
             return
         self._gone.discard(session.node)
         if session.node not in self._answers:
-            session.send(
-                pb.Instruction(job_offer=pb.JobOffer(job=self.digest, document=self._stored.envelope))
-            )
+            session.send(pb.Instruction(job_offer=pb.JobOffer(job=self.digest, document=self._stored.envelope)))
             return
         if self._last_end is not None:
             session.send(self._last_end)
@@ -150,9 +156,7 @@ class JobDesk:
         text = "accepts" if verdict.accepted else "refuses"
         self._publish("answer", node=node, text=f"{node} {text}")
 
-    def round_event(
-        self, event: MessageReported | ContributionArrived | RoundRefused, *, now: datetime
-    ) -> None:
+    def round_event(self, event: MessageReported | ContributionArrived | RoundRefused, *, now: datetime) -> None:
         """Take a message, a masked vector or a refusal of the attempt under way."""
         active = self._require_active(event.address, event.node, event.session)
         client = ClientId(event.node)
@@ -168,7 +172,7 @@ class JobDesk:
         else:
             message = decode_message(event.payload, _limits(active))
             _require_own(message, client)
-            active.driver.receive(message)
+            active.driver.receive(_from_client(message))
             self._around.ledger.message(event.address, step, event.node, event.payload, now=now)
         self._publish("message", node=event.node, step=step.value)
 
@@ -199,9 +203,7 @@ class JobDesk:
             self._end(JobState.FAILED, str(error), now)
         except Exception as error:  # noqa: BLE001 - one job's fault must not end the others; it ends this one
             _log.exception("job failed unexpectedly", job=self.digest[:12])
-            self._end(
-                JobState.FAILED, f"internal error ({type(error).__name__}); see the coordinator's log", now
-            )
+            self._end(JobState.FAILED, f"internal error ({type(error).__name__}); see the coordinator's log", now)
 
     def _decide_offer(self, now: datetime) -> None:
         named = self._stored.document.nodes
@@ -256,9 +258,7 @@ class JobDesk:
         address = opened.plan.address
         log_size = self._around.ledger.begin_round(opened, [item.identity_pem for item in roster], now=now)
         self._active = self._activate(opened, log_size, now)
-        self._publish(
-            "round", text=f"{address.stage} round {address.round + 1} begins with {len(roster)} nodes"
-        )
+        self._publish("round", text=f"{address.stage} round {address.round + 1} begins with {len(roster)} nodes")
         for session in roster:
             self._instruct(self._active, session)
 
@@ -314,9 +314,7 @@ class JobDesk:
     def _take_vector(self, active: ActiveRound, event: ContributionArrived, now: datetime) -> None:
         header = decode_message(event.payload, _limits(active))
         if not isinstance(header, MaskedInputHeader):
-            sentence = (
-                f"{event.node} sent a {type(header).__name__} where the header of a masked vector belongs"
-            )
+            sentence = f"{event.node} sent a {type(header).__name__} where the header of a masked vector belongs"
             raise PeerFault(sentence)
         _require_own(header, ClientId(event.node))
         target = active.spool / f"{event.node}.bin"
@@ -328,12 +326,8 @@ class JobDesk:
     def _complete_round(self, active: ActiveRound, now: datetime) -> None:
         result = active.driver.result
         figures = self._run.absorb(result, active.opened.layout)
-        self._around.ledger.complete_round(
-            active.opened.plan.address, result, figures=figures, run=self._run, now=now
-        )
-        self._close_round(
-            active, completed=True, reason="", survivors=[str(item) for item in result.survivors]
-        )
+        self._around.ledger.complete_round(active.opened.plan.address, result, figures=figures, run=self._run, now=now)
+        self._close_round(active, completed=True, reason="", survivors=[str(item) for item in result.survivors])
         self._publish(
             "completed",
             text=f"{len(result.survivors)} nodes, {len(result.dropped)} recovered",
@@ -352,14 +346,10 @@ class JobDesk:
         settings = self._around.settings
         self._pause_until = now + settings.retry_pause
         if self._run.progress.attempt >= settings.maximum_attempts:
-            sentence = (
-                f"{self._run.progress.attempt} attempts at the round failed, the last because: {reason}"
-            )
+            sentence = f"{self._run.progress.attempt} attempts at the round failed, the last because: {reason}"
             self._end(JobState.FAILED, sentence, now)
 
-    def _close_round(
-        self, active: ActiveRound, *, completed: bool, reason: str, survivors: list[str]
-    ) -> None:
+    def _close_round(self, active: ActiveRound, *, completed: bool, reason: str, survivors: list[str]) -> None:
         address = active.opened.plan.address
         self._active = None
         end = pb.RoundEnd(address=address.to_wire(), completed=completed, reason=reason[:TEXT_CHARACTERS])
@@ -383,7 +373,7 @@ class JobDesk:
 
     def _resume_round(self, now: datetime) -> None:
         """Rebuild the attempt that was under way by replaying its stored messages."""
-        stored = self._around.ledger.open_attempt(self._stored)
+        stored = self._around.ledger.open_attempt(self._stored, self._run)
         if stored is None:
             return
         active = self._activate(stored.opened, stored.log_size, now)
@@ -405,7 +395,7 @@ class JobDesk:
             path = active.spool / f"{message.client}.bin"
             active.driver.receive(message.with_words(_vector(active, path)))
         else:
-            active.driver.receive(message)
+            active.driver.receive(_from_client(message))
 
     # -- the end ---------------------------------------------------------------------------------------
 
@@ -421,9 +411,7 @@ class JobDesk:
             self._close_round(active, completed=False, reason=reason, survivors=[])
         record = self._around.ledger.end(self._run, state, reason, now=now)
         self.state = state
-        end = pb.JobEnd(
-            job=self.digest, state=state.value, reason=reason[:TEXT_CHARACTERS], job_record=record
-        )
+        end = pb.JobEnd(job=self.digest, state=state.value, reason=reason[:TEXT_CHARACTERS], job_record=record)
         for session in self._around.attendance.all():
             if session.node in self._stored.document.nodes:
                 session.send(pb.Instruction(job_end=end))
@@ -457,9 +445,14 @@ def _vector(active: ActiveRound, path: Path) -> RingVector:
 
 
 def _limits(active: ActiveRound) -> DecodeLimits:
-    return DecodeLimits(
-        members=len(active.opened.plan.parameters.roster), message_bytes=MASKING_MESSAGE_BYTES
-    )
+    return DecodeLimits(members=len(active.opened.plan.parameters.roster), message_bytes=MASKING_MESSAGE_BYTES)
+
+
+def _from_client(message: WireMessage) -> ClientMessage:
+    if not isinstance(message, ClientMessage):
+        sentence = f"a {type(message).__name__} is not a message for the coordinator"
+        raise PeerFault(sentence)
+    return message
 
 
 def _require_own(message: WireMessage, sender: ClientId) -> None:

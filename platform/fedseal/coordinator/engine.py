@@ -167,9 +167,7 @@ class Engine:
             except queue.Empty:
                 return
             if future is not None:
-                future.set_exception(
-                    StorageError("the coordinator is shutting down; try again when it is back")
-                )
+                future.set_exception(StorageError("the coordinator is shutting down; try again when it is back"))
 
     def _load_active(self) -> None:
         for digest in self._ledger.active_jobs():
@@ -183,9 +181,7 @@ class Engine:
     def _desk(self, digest: Digest) -> JobDesk:
         desk = self._desks.get(digest)
         if desk is None:
-            sentence = (
-                f"job {digest[:12]} is not running here; `fedseal job show {digest[:12]}` tells how it ended"
-            )
+            sentence = f"job {digest[:12]} is not running here; `fedseal job show {digest[:12]}` tells how it ended"
             raise RefusalError(sentence)
         return desk
 
@@ -213,9 +209,7 @@ class Engine:
                 self._guarding(desk, lambda: desk.round_event(event, now=self._clock()))
             case StopAsked():
                 desk = self._desk(event.job)
-                self._guarding(
-                    desk, lambda: desk.stop(f"stopped by {event.person}: {event.reason}", self._clock())
-                )
+                self._guarding(desk, lambda: desk.stop(f"stopped by {event.person}: {event.reason}", self._clock()))
 
     def _arrived(self, session: Session) -> None:
         self._attendance.enter(session)
@@ -257,7 +251,10 @@ class Engine:
                 for desk in self._desks.values():
                     desk.lost(node)
         for digest, desk in tuple(self._desks.items()):
-            self._guarding(desk, lambda desk=desk: desk.tick(now))  # type: ignore[misc]  # bound per loop
+            try:
+                self._guarding(desk, lambda desk=desk: desk.tick(now))  # type: ignore[misc]  # bound per loop
+            except StorageError:
+                continue  # logged there, and the job is loaded again
             if desk.ended:
                 self._desks.pop(digest, None)
 

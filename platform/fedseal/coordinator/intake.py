@@ -72,12 +72,4 @@ class StopAsked:
     reason: str
 
 
-Event = (
-    NodeArrived
-    | NodeLeft
-    | VerdictReported
-    | MessageReported
-    | ContributionArrived
-    | RoundRefused
-    | StopAsked
-)
+Event = NodeArrived | NodeLeft | VerdictReported | MessageReported | ContributionArrived | RoundRefused | StopAsked

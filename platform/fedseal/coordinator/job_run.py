@@ -83,7 +83,7 @@ class JobRun:
         self.schema = schema
         self.stages: tuple[Stage, ...] = programme(document)
         self._federation = federation
-        self._schema_digest = schema_digest
+        self.schema_digest = schema_digest
         self.progress = progress or self._enter(Progress(), 0)
 
     @property
@@ -136,9 +136,7 @@ class JobRun:
             sessions={ClientId(item.node): item.session for item in sessions},
             step_seconds=step_seconds,
         )
-        return OpenedRound(
-            plan=round_plan, layout=layout, broadcast=broadcast, broadcast_digest=broadcast_digest
-        )
+        return OpenedRound(plan=round_plan, layout=layout, broadcast=broadcast, broadcast_digest=broadcast_digest)
 
     def absorb(self, result: RingSum, layout: Layout) -> Mapping[str, float]:
         """Turn a sum into the method's next state and advance; returns the published figures of the round."""
@@ -191,7 +189,7 @@ class JobRun:
             words=layout.shape.runs,
             layout_digest=layout.digest,
             broadcast_digest=broadcast,
-            plan_digest=plan_digest(self.document, job=self.digest, schema=self._schema_digest),
+            plan_digest=plan_digest(self.document, job=self.digest, schema=self.schema_digest),
         )
 
 

@@ -5,7 +5,7 @@ refers to them, so that a crash in between leaves at most an unused file.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from fedseal.artefacts import ArtefactFolder
 from fedseal.coordinator.admission import Submission
+from fedseal.coordinator.closing import export_model, make_record
 from fedseal.coordinator.job_run import JobRun, OpenedRound, Progress, unpack_state
 from fedseal.coordinator.round_driver import RoundPlan
 from fedseal.documents import JOB_TYPE
@@ -33,6 +34,7 @@ from fedseal_governance.audit import AuditLog
 from fedseal_governance.database import Database
 from fedseal_governance.datasets import DatasetSchema, load_schema
 from fedseal_governance.jobs import JobDocument, load_job
+from fedseal_governance.records import sign_record
 from fedseal_governance.runs import JobState, RoundKey, RoundState
 
 STEPS: tuple[Step, ...] = (
@@ -119,9 +121,7 @@ class Ledger:
         verifier = NoteVerifier(name=name, public=witness.public, kind=NoteKind.COSIGNATURE)
         self.database.run(
             "audit.cosign",
-            lambda session: self.log.add_cosignature(
-                session, size=size, line=line, witness=verifier, now=now
-            ),
+            lambda session: self.log.add_cosignature(session, size=size, line=line, witness=verifier, now=now),
         )
 
     # -- jobs ------------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ class Ledger:
                 "nodes": list(signed.document.nodes),
                 "envelope": sha256_hex(signed.envelope),
             }
-            self._note(session, now, "job.submitted", str(signed.signer.name), signed.digest, details)
+            self._note(session, now, "job.submitted", signed.signer.label, f"job/{signed.digest}", details)
 
         self.database.run("job.submit", work)
 
@@ -172,7 +172,7 @@ class Ledger:
         }
         self.artefacts.put(envelope)
         self.database.run(
-            "job.refuse", lambda session: self._note(session, now, "job.refused", person, digest, details)
+            "job.refuse", lambda session: self._note(session, now, "job.refused", person, f"job/{digest}", details)
         )
 
     def active_jobs(self) -> tuple[Digest, ...]:
@@ -216,8 +216,7 @@ class Ledger:
     def answer(self, digest: Digest, node: str, verdict: pb.JobVerdict, *, now: datetime) -> None:
         """Store a node's answer to the offer."""
         reasons = [
-            {"clause": item.clause, "sentence": item.sentence, "allowed": item.allowed}
-            for item in verdict.reasons
+            {"clause": item.clause, "sentence": item.sentence, "allowed": item.allowed} for item in verdict.reasons
         ]
 
         def work(session: Session) -> None:
@@ -230,11 +229,13 @@ class Ledger:
                     policy=verdict.policy,
                     reasons=json.dumps(reasons),
                     at=now,
-                )
+                ),
             )
             refusing = [item for item in reasons if not item["allowed"]]
             kind = "job.accepted" if verdict.accepted else "job.declined"
-            self._note(session, now, kind, node, digest, {"policy": verdict.policy, "refusals": refusing})
+            self._note(
+                session, now, kind, f"node/{node}", f"job/{digest}", {"policy": verdict.policy, "refusals": refusing}
+            )
 
         self.database.run("job.answer", work)
 
@@ -243,30 +244,33 @@ class Ledger:
 
         def work(session: Session) -> None:
             runs.change_job(session, digest, state, reason, now)
-            self._note(session, now, f"job.{state.value}", str(self.member.name), digest, {"reason": reason})
+            self._note(session, now, f"job.{state.value}", self.member.label, f"job/{digest}", {"reason": reason})
 
         self.database.run("job.state", work)
 
-    def end(
-        self, digest: Digest, state: JobState, reason: str, make: "RecordMaker", *, now: datetime
-    ) -> bytes:
-        """Bring a job to a final state, with its signed record; returns the record."""
+    def end(self, run: JobRun, state: JobState, reason: str, *, now: datetime) -> bytes:
+        """Bring a job to a final state, with its model and its signed record; returns the record."""
+        model = export_model(run)
 
         def work(session: Session) -> bytes:
-            runs.change_job(session, digest, state, reason, now)
-            row = runs.job(session, digest)
-            record, model = make(session, self.log.size(session))
-            row.record = record
-            if model is not None:
-                self._keep(session, digest, MODEL, model)
-            self._keep(session, digest, RECORD, record)
+            runs.change_job(session, run.digest, state, reason, now)
+            record = make_record(
+                session,
+                run,
+                federation=str(self.member.federation),
+                log_origin=self.log.origin,
+                log_position=self.log.size(session),
+            )
+            model_digest = None if model is None else self._keep(session, run.digest, MODEL, model)
+            signed = sign_record(record, model_digest=model_digest, key=self.key, certificate_pem=self.certificate)
+            runs.job(session, run.digest).record = signed
             details = {
                 "reason": reason,
-                "record": sha256_hex(record),
-                "model": None if model is None else sha256_hex(model),
+                "record": self._keep(session, run.digest, RECORD, signed),
+                "model": model_digest,
             }
-            self._note(session, now, f"job.{state.value}", str(self.member.name), digest, details)
-            return record
+            self._note(session, now, f"job.{state.value}", self.member.label, f"job/{run.digest}", details)
+            return signed
 
         return self.database.run("job.end", work)
 
@@ -302,7 +306,7 @@ class Ledger:
                     survivors="[]",
                     recovered="[]",
                     figures="{}",
-                )
+                ),
             )
             session.flush()
             self._artefact_row(session, key.job, BROADCAST, digest, len(opened.broadcast))
@@ -316,7 +320,7 @@ class Ledger:
                 "broadcast": digest,
                 "context": plan.parameters.context0().hex(),
             }
-            self._note(session, now, "round.started", str(self.member.name), key.job, details)
+            self._note(session, now, "round.started", self.member.label, f"job/{key.job}", details)
             return log_size
 
         return self.database.run("round.begin", work)
@@ -346,7 +350,7 @@ class Ledger:
         }
         self.database.run(
             "round.refusal",
-            lambda session: self._note(session, now, "round.declined", node, address.job, details),
+            lambda session: self._note(session, now, "round.declined", f"node/{node}", f"job/{address.job}", details),
         )
 
     def step_closed(self, address: RoundAddress, step: Step, *, now: datetime) -> None:
@@ -387,7 +391,7 @@ class Ledger:
                 "recovered": recovered,
                 "state": state,
             }
-            self._note(session, now, "round.completed", str(self.member.name), address.job, details)
+            self._note(session, now, "round.completed", self.member.label, f"job/{address.job}", details)
 
         self.database.run("round.complete", work)
 
@@ -404,7 +408,7 @@ class Ledger:
                 "attempt": address.attempt,
                 "reason": reason,
             }
-            self._note(session, now, "round.failed", str(self.member.name), address.job, details)
+            self._note(session, now, "round.failed", self.member.label, f"job/{address.job}", details)
 
         self.database.run("round.fail", work)
 
@@ -462,9 +466,7 @@ class Ledger:
         )
         layout = Layout.plan(run.stage.method.vectors(run.plan()), cohort=len(roster))
         broadcast = self.artefacts.get(row.broadcast)
-        return OpenedRound(
-            plan=plan, layout=layout, broadcast=broadcast, broadcast_digest=Digest(row.broadcast)
-        )
+        return OpenedRound(plan=plan, layout=layout, broadcast=broadcast, broadcast_digest=Digest(row.broadcast))
 
     def _move(self, session: Session, run: JobRun, state: str, size: int) -> None:
         row = runs.job(session, run.digest)
@@ -476,8 +478,10 @@ class Ledger:
         """Masking messages are of no use once an attempt has ended, and nobody should keep them."""
         runs.forget_messages(session, key_of(address))
 
-    def _keep(self, session: Session, job: str, kind: str, data: bytes) -> None:
-        self._artefact_row(session, job, kind, self.artefacts.put(data), len(data))
+    def _keep(self, session: Session, job: str, kind: str, data: bytes) -> Digest:
+        digest = self.artefacts.put(data)
+        self._artefact_row(session, job, kind, digest, len(data))
+        return digest
 
     def _artefact_row(self, session: Session, job: str, kind: str, digest: str, size: int) -> None:
         runs.add_artefact(session, runs.ArtefactRow(job=job, kind=kind, digest=digest, size=size))
@@ -494,7 +498,4 @@ class Ledger:
         self.log.append(session, time=now, type=kind, actor=actor, subject=subject, details=details)
 
 
-RecordMaker = Callable[[Session, int], tuple[bytes, bytes | None]]
-"""From a session and the log's size to the signed job record and, if there is one, the model."""
-
-__all__ = ["JOB_TYPE", "JobState", "Ledger", "RecordMaker", "StoredAttempt", "StoredJob", "key_of"]
+__all__ = ["JOB_TYPE", "JobState", "Ledger", "StoredAttempt", "StoredJob", "key_of"]

@@ -15,8 +15,8 @@ from fedseal.rounds import RoundAddress
 from fedseal_crypto.identity import PublicIdentity
 from fedseal_crypto.masking import (
     ClientId,
-    MaskingServer,
     ClientMessage,
+    MaskingServer,
     RingSum,
     RoundFailed,
     RoundParameters,

@@ -56,9 +56,7 @@ def load_settings(folder: PartyFolder) -> CoordinatorSettings:
     return load_yaml(data, str(path), CoordinatorSettings)
 
 
-def run_coordinator(
-    path: Path, *, listen: str | None = None, ready: Callable[[str], None] | None = None
-) -> None:
+def run_coordinator(path: Path, *, listen: str | None = None, ready: Callable[[str], None] | None = None) -> None:
     """Run the coordinator of the folder ``path`` until SIGINT or SIGTERM.
 
     Args:
@@ -84,15 +82,11 @@ def run_coordinator(
     running.stop()
 
 
-def start_coordinator(
-    folder: PartyFolder, settings: CoordinatorSettings, *, stopping: threading.Event
-) -> Running:
+def start_coordinator(folder: PartyFolder, settings: CoordinatorSettings, *, stopping: threading.Event) -> Running:
     """Open everything and begin to serve; see ``run_coordinator``."""
     member = folder.verify(utc_now())
     if member.kind is not PartyKind.COORDINATOR:
-        sentence = (
-            f"{folder.path} belongs to the {member.kind.value} {member.name}; give a coordinator's folder"
-        )
+        sentence = f"{folder.path} belongs to the {member.kind.value} {member.name}; give a coordinator's folder"
         raise SetupError(sentence)
     database = Database(settings.database or folder.database_url)
     require_current(database.engine)
@@ -174,14 +168,10 @@ def _serve(
     workers = ThreadPoolExecutor(settings.maximum_nodes + _SPARE_THREADS, thread_name_prefix="rpc")
     server = grpc.server(workers, options=list(tls.SERVER_OPTIONS))
     rpc.add_CoordinationServicer_to_server(
-        CoordinationService(
-            engine=engine, attendance=attendance, trust=trust, views=views, incoming=incoming
-        ),
+        CoordinationService(engine=engine, attendance=attendance, trust=trust, views=views, incoming=incoming),
         server,
     )
-    rpc.add_AdministrationServicer_to_server(
-        AdministrationService(engine=engine, trust=trust, views=views), server
-    )
+    rpc.add_AdministrationServicer_to_server(AdministrationService(engine=engine, trust=trust, views=views), server)
     servicer = health.HealthServicer()
     servicer.set("", health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)

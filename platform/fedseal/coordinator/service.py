@@ -68,9 +68,7 @@ class Door:
         if roles and not set(roles) & set(member.roles):
             wanted = " or ".join(role.value.replace("_", " ") for role in roles)
             held = ", ".join(sorted(role.value.replace("_", " ") for role in member.roles)) or "no role"
-            sentence = (
-                f"{member.name} holds {held}; this needs the role {wanted}; ask an administrator for it"
-            )
+            sentence = f"{member.name} holds {held}; this needs the role {wanted}; ask an administrator for it"
             raise RefusalError(sentence)
         return member
 
@@ -78,9 +76,7 @@ class Door:
 class CoordinationService(rpc.CoordinationServicer):
     """What nodes call."""
 
-    def __init__(
-        self, *, engine: Engine, attendance: Attendance, trust: Trust, views: Views, incoming: Path
-    ) -> None:
+    def __init__(self, *, engine: Engine, attendance: Attendance, trust: Trust, views: Views, incoming: Path) -> None:
         self._engine = engine
         self._attendance = attendance
         self._trust = trust
@@ -112,17 +108,13 @@ class CoordinationService(rpc.CoordinationServicer):
         elif kind == "message":
             payload = _bounded(request.message.payload, limits.MASKING_MESSAGE_BYTES, "masking message")
             address = RoundAddress.from_wire(request.message.address)
-            self._engine.call(
-                MessageReported(node=node, session=request.session, address=address, payload=payload)
-            )
+            self._engine.call(MessageReported(node=node, session=request.session, address=address, payload=payload))
         elif kind == "refusal":
             address = RoundAddress.from_wire(request.refusal.address)
             sentence = request.refusal.sentence[: limits.TEXT_CHARACTERS]
             code = request.refusal.code[:100]
             self._engine.call(
-                RoundRefused(
-                    node=node, session=request.session, address=address, code=code, sentence=sentence
-                )
+                RoundRefused(node=node, session=request.session, address=address, code=code, sentence=sentence)
             )
         else:
             sentence = "the report holds none of verdict, message or refusal"
@@ -150,9 +142,7 @@ class CoordinationService(rpc.CoordinationServicer):
         chunks.receive((part.data for part in request), target, size=expected)
         try:
             self._engine.call(
-                ContributionArrived(
-                    node=node, session=header.session, address=address, payload=message, vector=target
-                )
+                ContributionArrived(node=node, session=header.session, address=address, payload=message, vector=target)
             )
         finally:
             target.unlink(missing_ok=True)
@@ -162,16 +152,12 @@ class CoordinationService(rpc.CoordinationServicer):
     def Download(self, request: pb.ArtefactRequest, context: grpc.ServicerContext) -> Iterator[pb.Chunk]:  # noqa: N802 - gRPC's name
         """Send a broadcast or model."""
         node = str(self._door.node(context).name)
-        path = self._views.artefact(
-            job=parse_digest(request.job), digest=parse_digest(request.digest), for_node=node
-        )
+        path = self._views.artefact(job=parse_digest(request.job), digest=parse_digest(request.digest), for_node=node)
         for piece in chunks.read_file(path):
             yield pb.Chunk(data=piece)
 
     @guarded
-    def FetchCheckpoint(
-        self, request: pb.CheckpointRequest, context: grpc.ServicerContext
-    ) -> pb.CheckpointReply:  # noqa: N802 - gRPC's name
+    def FetchCheckpoint(self, request: pb.CheckpointRequest, context: grpc.ServicerContext) -> pb.CheckpointReply:
         """The newest checkpoint of the coordinator's log with a consistency proof."""
         self._door.node(context)
         return self._views.checkpoint(request.known_size)
@@ -196,7 +182,9 @@ class CoordinationService(rpc.CoordinationServicer):
         pem = _bounded(request.identity_certificate.encode(), limits.CERTIFICATE_BYTES, "certificate")
         member = self._trust.identity(pem)
         if (member.kind, member.name) != (caller.kind, caller.name):
-            sentence = f"the TLS certificate is {caller.name}'s and the identity certificate {member.name}'s; enrol again"
+            sentence = (
+                f"the TLS certificate is {caller.name}'s and the identity certificate {member.name}'s; enrol again"
+            )
             raise PeerFault(sentence)
         return Session(
             member=member,

@@ -144,11 +144,7 @@ _SHOWN_ARTEFACTS = frozenset({"model", "job-record"})
 
 def _summary(session: Session, row: runs.JobRow) -> pb.JobSummary:
     document = load_job(SignedDocument.from_json(row.envelope).payload, "job")
-    done = {
-        (item.stage, item.round)
-        for item in runs.rounds(session, row.digest)
-        if item.state is RoundState.COMPLETED
-    }
+    done = {(item.stage, item.round) for item in runs.rounds(session, row.digest) if item.state is RoundState.COMPLETED}
     return pb.JobSummary(
         job=row.digest,
         name=row.name,

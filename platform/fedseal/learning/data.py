@@ -61,9 +61,7 @@ class LocalData:
     def rows(self, chosen: NDArray[np.bool_]) -> "LocalData":
         """Only the rows where ``chosen``, of shape (row_count,), is true."""
         kept = tuple(record for record, keep in zip(self.record_ids, chosen, strict=True) if keep)
-        return LocalData(
-            schema=self.schema, frame=self.frame.loc[chosen].reset_index(drop=True), record_ids=kept
-        )
+        return LocalData(schema=self.schema, frame=self.frame.loc[chosen].reset_index(drop=True), record_ids=kept)
 
     def labels(self, target: Column) -> NDArray[np.float64]:
         """1.0 where the target says yes, else 0.0; shape (row_count,)."""
@@ -96,9 +94,7 @@ def parse_dataset(text: str, schema: DatasetSchema, *, source: str) -> LocalData
     _check_header(table.header, schema, source)
     record_ids = _record_ids(table, schema.record_id.name)
     kept = [column for column in schema.columns if column.role in {ColumnRole.FEATURE, ColumnRole.TARGET}]
-    frame = pd.DataFrame(
-        {column.name: _parse_column(table, column) for column in kept}, index=range(len(record_ids))
-    )
+    frame = pd.DataFrame({column.name: _parse_column(table, column) for column in kept}, index=range(len(record_ids)))
     return LocalData(schema=schema, frame=frame, record_ids=record_ids)
 
 
@@ -113,9 +109,7 @@ def parse_values(frame: pd.DataFrame, columns: Sequence[Column], *, source: str)
         raise DatasetError(source, f"the columns {', '.join(absent)} are missing; the model needs them.")
     cells = {column.name: [_as_cell(value) for value in frame[column.name]] for column in columns}
     table = _Table(source=source, header=list(cells), cells=cells, lines=range(1, len(frame) + 1))
-    return pd.DataFrame(
-        {column.name: _parse_column(table, column) for column in columns}, index=range(len(frame))
-    )
+    return pd.DataFrame({column.name: _parse_column(table, column) for column in columns}, index=range(len(frame)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,9 +155,7 @@ def _read_table(text: str, source: str) -> _Table:
             if not row:
                 continue
             if len(row) != len(header):
-                raise DatasetError(
-                    source, f"has {len(row)} cells, the header has {len(header)}.", line=reader.line_num
-                )
+                raise DatasetError(source, f"has {len(row)} cells, the header has {len(header)}.", line=reader.line_num)
             rows.append(row)
             lines.append(reader.line_num)
     except csv.Error as error:
@@ -250,9 +242,7 @@ def _parse_booleans(table: _Table, column: Column) -> NDArray[np.float64]:
             return 0.0
         if cell == "" or cell in column.missing_values:
             return float("nan")
-        raise table.error(
-            row, column.name, "is neither TRUE nor FALSE; leave the cell empty where it is not known."
-        )
+        raise table.error(row, column.name, "is neither TRUE nor FALSE; leave the cell empty where it is not known.")
 
     return np.array([parse(row, cell) for row, cell in enumerate(table.cells[column.name])], dtype=np.float64)
 
@@ -264,7 +254,5 @@ def _parse_categories(table: _Table, column: Column) -> NDArray[np.object_]:
         if cell in known:
             parsed[row] = cell
         elif cell != "" and cell not in column.missing_values:
-            raise table.error(
-                row, column.name, f"is none of the schema's categories ({', '.join(column.categories)})."
-            )
+            raise table.error(row, column.name, f"is none of the schema's categories ({', '.join(column.categories)}).")
     return parsed

@@ -98,11 +98,7 @@ class TabularEncoder:
                 blocks.append(_standardised(frame[column.name].to_numpy(dtype=np.float64), mean, scale))
             else:
                 blocks.append(_one_hot(frame[column.name], column.categories))
-        return (
-            np.concatenate(blocks, axis=1, dtype=np.float32)
-            if blocks
-            else np.zeros((len(frame), 0), np.float32)
-        )
+        return np.concatenate(blocks, axis=1, dtype=np.float32) if blocks else np.zeros((len(frame), 0), np.float32)
 
 
 def _position_names(column: Column) -> tuple[str, ...]:

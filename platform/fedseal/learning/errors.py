@@ -24,9 +24,7 @@ class DatasetError(SetupError):
         column: The column, when one is to blame.
     """
 
-    def __init__(
-        self, source: str, fault: str, *, line: int | None = None, column: str | None = None
-    ) -> None:
+    def __init__(self, source: str, fault: str, *, line: int | None = None, column: str | None = None) -> None:
         self.source = source
         self.line = line
         self.column = column

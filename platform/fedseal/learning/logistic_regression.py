@@ -33,9 +33,7 @@ class LogisticRegression:
 
     def initial_parameters(self, width: int, seed: int) -> NamedTensors:  # noqa: ARG002 - convex, zero is as good
         """See `fedseal.learning.learner.Learner`."""
-        return {
-            name: np.zeros(shape, dtype=np.float32) for name, shape in self.parameter_shapes(width).items()
-        }
+        return {name: np.zeros(shape, dtype=np.float32) for name, shape in self.parameter_shapes(width).items()}
 
     def fit(self, request: FitRequest) -> FitResult:
         """See `fedseal.learning.learner.Learner`."""

@@ -195,10 +195,7 @@ def _model(description: ModelDescription, tensors: NamedTensors) -> Model:
 def _shapes(description: ModelDescription) -> dict[str, Shape]:
     learner = make_learner(description.learner, description.settings)
     return {
-        **{
-            f"{PARAMETERS}/{k}": v
-            for k, v in learner.parameter_shapes(encoded_width(description.features)).items()
-        },
+        **{f"{PARAMETERS}/{k}": v for k, v in learner.parameter_shapes(encoded_width(description.features)).items()},
         **{f"{STATISTICS}/{k}": v for k, v in encoder_shapes(description.features).items()},
     }
 
@@ -209,9 +206,7 @@ def _description(data: bytes, what: str) -> ModelDescription:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise TensorsRefused(
-            f"{what} has a description that is not valid at {place}: {first['msg']}."
-        ) from None
+        raise TensorsRefused(f"{what} has a description that is not valid at {place}: {first['msg']}.") from None
 
 
 def _metadata(data: bytes, what: str) -> dict[str, object]:

@@ -4,13 +4,14 @@ Rules this module keeps:
 - A name in a job never selects code by itself; it is looked up among the entry points of installed
   distributions.
 - A name that is not installed, or that two distributions claim, is refused with a sentence.
+- What is installed is looked up once per process; a plugin that is installed later needs a restart.
 - Settings are validated by the learner's or method's own model before the first object is made.
 """
 
 import difflib
-import hashlib
 import inspect
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TypeVar, cast
@@ -53,22 +54,30 @@ def make_learner(name: str, settings: Mapping[str, object]) -> Learner:
     return chosen(validated_settings(chosen.settings_model, settings, what=f'learner "{name}"'))
 
 
+@cache
 def learner_digest(name: str) -> Digest:
-    """Identifies a learner's code: name, distribution, version, and the bytes of the file that defines it.
+    """Identifies a learner's code: name, distribution, version, and the Python files of the package it is in.
 
     Raises:
         UnknownPlugin: Not installed here.
     """
     entry = find_plugin(LEARNER_GROUP, "learner", name)
-    source = inspect.getsourcefile(learner_class(name))
-    code = Path(source).read_bytes() if source is not None else b""
     facts = {
         "learner": name,
         "distribution": entry.dist.name if entry.dist is not None else "",
         "version": entry.dist.version if entry.dist is not None else "",
-        "source": hashlib.sha256(code).hexdigest(),
+        "sources": {path.name: sha256_hex(path.read_bytes()) for path in _sources(learner_class(name))},
     }
     return sha256_hex(canonical_json(facts))
+
+
+def _sources(learner: type[Learner]) -> list[Path]:
+    defined_in = inspect.getsourcefile(learner)
+    if defined_in is None:
+        return []
+    path = Path(defined_in)
+    # A module that is in no package may lie among a thousand others: then only its own file counts.
+    return sorted(path.parent.glob("*.py")) if "." in learner.__module__ else [path]
 
 
 def plugin_names(group: str) -> tuple[str, ...]:
@@ -89,12 +98,11 @@ def find_plugin(group: str, kind: str, name: str) -> EntryPoint:
         nearest = difflib.get_close_matches(name, known, n=1)
         raise UnknownPlugin(kind, name, known, nearest[0] if nearest else None)
     if len(found) > 1:
-        raise SetupError(
-            f'The {kind} "{name}" is provided twice, by {" and ".join(sorted(found))}; uninstall one.'
-        )
+        raise SetupError(f'The {kind} "{name}" is provided twice, by {" and ".join(sorted(found))}; uninstall one.')
     return next(iter(found.values()))
 
 
+@cache
 def load_plugin(group: str, kind: str, name: str) -> object:
     """What the entry point names.
 
@@ -129,6 +137,4 @@ def validated_settings(model: type[S], settings: Mapping[str, object], *, what: 
 def _unknown_setting(model: type[BaseModel], key: str) -> str:
     nearest = difflib.get_close_matches(key, model.model_fields, n=1)
     known = ", ".join(model.model_fields) or "none"
-    return (
-        f'unknown setting; did you mean "{nearest[0]}"?' if nearest else f"unknown setting; known: {known}."
-    )
+    return f'unknown setting; did you mean "{nearest[0]}"?' if nearest else f"unknown setting; known: {known}."

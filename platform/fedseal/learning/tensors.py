@@ -24,9 +24,7 @@ Shape: TypeAlias = tuple[int, ...]
 Shapes: TypeAlias = Mapping[str, Shape]
 
 ALLOWED_DTYPES = frozenset({"float32", "float64"})
-HEADER_BYTES = (
-    1 << 20
-)  # safetensors' names, shapes and offsets: far more than a model with 1 000 tensors needs
+HEADER_BYTES = 1 << 20  # safetensors' names, shapes and offsets: far more than a model with 1 000 tensors needs
 SEPARATOR = "/"  # between a group and a tensor's own name: "model/layer1.weight"
 
 
@@ -91,13 +89,10 @@ def check_tensors(tensors: NamedTensors, shapes: Shapes, *, what: str) -> None:
     for name, tensor in tensors.items():
         if tuple(tensor.shape) != tuple(shapes[name]):
             raise TensorsRefused(
-                f'{what}: tensor "{name}" has the shape {tuple(tensor.shape)}, '
-                f"expected {tuple(shapes[name])}."
+                f'{what}: tensor "{name}" has the shape {tuple(tensor.shape)}, expected {tuple(shapes[name])}.'
             )
         if str(tensor.dtype) not in ALLOWED_DTYPES:
-            raise TensorsRefused(
-                f'{what}: tensor "{name}" is of type {tensor.dtype}, expected float32 or float64.'
-            )
+            raise TensorsRefused(f'{what}: tensor "{name}" is of type {tensor.dtype}, expected float32 or float64.')
         if not np.isfinite(tensor).all():
             raise TensorsRefused(f'{what}: tensor "{name}" holds NaN or infinite values.')
 

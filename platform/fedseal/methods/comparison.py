@@ -105,9 +105,7 @@ def figures(model: Model, data: LocalData) -> Figures:
     )
 
 
-def compare(
-    job: JobDocument, schema: DatasetSchema, nodes: Mapping[str, JobData], federated: Model
-) -> Comparison:
+def compare(job: JobDocument, schema: DatasetSchema, nodes: Mapping[str, JobData], federated: Model) -> Comparison:
     """Train alone and pooled, and set them beside the federated model."""
     everybody = pool(nodes)
     pooled = train_one(job, schema, everybody)

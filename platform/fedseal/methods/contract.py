@@ -159,9 +159,7 @@ class Plan:
         """
         published = self.published.get(STATISTICS_STAGE)
         if published is None:
-            raise MethodUnsuitable(
-                f'Stage "{self.stage}" needs the published statistics of an earlier stage.'
-            )
+            raise MethodUnsuitable(f'Stage "{self.stage}" needs the published statistics of an earlier stage.')
         return TabularEncoder(features=self.features, statistics=encoder_statistics(published))
 
     def examples(self, data: LocalData) -> Examples:

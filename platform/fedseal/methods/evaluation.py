@@ -52,12 +52,8 @@ STATEMENT = DisclosureStatement(
         "anyone."
     ),
     quantities=(
-        Quantity(
-            name="positives", party="coordinator", description="held-out rows with the outcome, by prediction"
-        ),
-        Quantity(
-            name="negatives", party="coordinator", description="held-out rows without it, by prediction"
-        ),
+        Quantity(name="positives", party="coordinator", description="held-out rows with the outcome, by prediction"),
+        Quantity(name="negatives", party="coordinator", description="held-out rows without it, by prediction"),
         Quantity(name="confidence", party="coordinator", description="sums of predictions, by interval"),
         Quantity(name="log_loss", party="coordinator", description="summed logarithmic loss of the cohort"),
         Quantity(name="squared_error", party="coordinator", description="summed squared error of the cohort"),

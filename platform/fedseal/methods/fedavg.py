@@ -48,9 +48,7 @@ STATEMENT = DisclosureStatement(
             description="row-weighted sum of the model changes of the cohort",
         ),
         Quantity(name="weight", party="coordinator", description="training rows of the whole cohort"),
-        Quantity(
-            name="loss", party="coordinator", description="row-weighted sum of the mean training losses"
-        ),
+        Quantity(name="loss", party="coordinator", description="row-weighted sum of the mean training losses"),
         Quantity(
             name="clipped",
             party="coordinator",
@@ -66,12 +64,8 @@ class FedAvgSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    local_epochs: Annotated[
-        int, Field(ge=1, le=1000, description="passes over a node's rows a round (E)")
-    ] = 1
-    clip: Annotated[float, Field(gt=0, le=1e6, description="largest change of one parameter a round (C)")] = (
-        1.0
-    )
+    local_epochs: Annotated[int, Field(ge=1, le=1000, description="passes over a node's rows a round (E)")] = 1
+    clip: Annotated[float, Field(gt=0, le=1e6, description="largest change of one parameter a round (C)")] = 1.0
     resolution: Annotated[
         float, Field(ge=2**-40, le=1, description="smallest step in which summed values are encoded")
     ] = 2**-20
@@ -85,9 +79,7 @@ class FedAvg:
 
     name: ClassVar[str] = "fedavg"
     title: ClassVar[str] = "Federated averaging"
-    reference: ClassVar[str] = (
-        "McMahan et al. 2017, Communication-Efficient Learning of Deep Networks (AISTATS)"
-    )
+    reference: ClassVar[str] = "McMahan et al. 2017, Communication-Efficient Learning of Deep Networks (AISTATS)"
     statement: ClassVar[DisclosureStatement] = STATEMENT
     settings_model: ClassVar[type[BaseModel]] = FedAvgSettings
 
@@ -151,9 +143,7 @@ class FedAvg:
         """
         rows = float(total.values["weight"][0])
         if not 0 <= rows <= total.cohort * plan.maximum_rows:
-            raise PeerFault(
-                f"The summed weight is {rows:g}; {total.cohort} nodes cannot have that many rows."
-            )
+            raise PeerFault(f"The summed weight is {rows:g}; {total.cohort} nodes cannot have that many rows.")
         if rows == 0:
             return state
         to_mean = plan.maximum_rows / rows

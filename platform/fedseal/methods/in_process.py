@@ -158,9 +158,7 @@ def _plain_sum(stage: Stage, plan: Plan, contributions: Iterable[NamedTensors]) 
     return total
 
 
-def _encoded_sum(
-    stage: Stage, plan: Plan, cohort: int, contributions: Iterable[NamedTensors]
-) -> NamedTensors:
+def _encoded_sum(stage: Stage, plan: Plan, cohort: int, contributions: Iterable[NamedTensors]) -> NamedTensors:
     layout = Layout.plan(stage.method.vectors(plan), cohort=cohort)
     total = RingVector.zeros(layout)
     for number, values in enumerate(contributions):

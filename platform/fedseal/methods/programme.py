@@ -108,13 +108,9 @@ def require_columns(job: JobDocument, schema: DatasetSchema) -> None:
     roles = {column.name: column.role for column in schema.columns}
     for name in job.features:
         if roles.get(name) is not ColumnRole.FEATURE:
-            raise MethodUnsuitable(
-                f'The job\'s feature "{name}" is not a feature of the dataset "{schema.dataset}".'
-            )
+            raise MethodUnsuitable(f'The job\'s feature "{name}" is not a feature of the dataset "{schema.dataset}".')
     if job.target is not None and roles.get(job.target) is not ColumnRole.TARGET:
-        raise MethodUnsuitable(
-            f'The job\'s target "{job.target}" is not the target of the dataset "{schema.dataset}".'
-        )
+        raise MethodUnsuitable(f'The job\'s target "{job.target}" is not the target of the dataset "{schema.dataset}".')
 
 
 def programme_statement(stages: tuple[Stage, ...]) -> DisclosureStatement:
@@ -155,8 +151,7 @@ def check_contribution(method: Method, plan: Plan, contribution: Contribution) -
     specs = {spec.name: spec for spec in method.vectors(plan)}
     if specs.keys() != contribution.values.keys():
         raise ContributionRefused(
-            f'Method "{method.name}" declared the vectors {sorted(specs)} '
-            f"and gave {sorted(contribution.values)}."
+            f'Method "{method.name}" declared the vectors {sorted(specs)} and gave {sorted(contribution.values)}.'
         )
     for name, values in contribution.values.items():
         spec = specs[name]
@@ -194,8 +189,7 @@ def unpack_broadcast(data: bytes, *, plan: Plan, stages: tuple[Stage, ...]) -> R
     order = [stage.name for stage in stages]
     position = order.index(plan.stage)
     shapes: dict[str, Shape] = {
-        f"{BROADCAST_GROUP}/{name}": shape
-        for name, shape in stages[position].method.broadcast_shapes(plan).items()
+        f"{BROADCAST_GROUP}/{name}": shape for name, shape in stages[position].method.broadcast_shapes(plan).items()
     }
     for stage in stages[:position]:
         for name, shape in stage.method.export_shapes(plan).items():
@@ -204,9 +198,7 @@ def unpack_broadcast(data: bytes, *, plan: Plan, stages: tuple[Stage, ...]) -> R
         tensors = unpack_tensors(data, shapes, what=_what(plan))
     except PeerFault as error:
         raise BroadcastRefused(str(error)) from None
-    published = {
-        stage.name: group_of(f"{PUBLISHED_GROUP}/{stage.name}", tensors) for stage in stages[:position]
-    }
+    published = {stage.name: group_of(f"{PUBLISHED_GROUP}/{stage.name}", tensors) for stage in stages[:position]}
     if STATISTICS_STAGE in published:
         _require_usable_statistics(plan, published[STATISTICS_STAGE])
     return ReceivedBroadcast(plan=plan.with_published(published), tensors=group_of(BROADCAST_GROUP, tensors))

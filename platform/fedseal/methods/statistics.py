@@ -71,9 +71,7 @@ STATEMENT = DisclosureStatement(
             description="per number, rows of the cohort where it was measured",
         ),
         Quantity(name="sum", party="coordinator", description="per number, its sum over the cohort"),
-        Quantity(
-            name="square", party="coordinator", description="per number, its sum of squares over the cohort"
-        ),
+        Quantity(name="square", party="coordinator", description="per number, its sum of squares over the cohort"),
         Quantity(
             name="categories",
             party="coordinator",
@@ -102,9 +100,7 @@ class Statistics:
 
     name: ClassVar[str] = "statistics"
     title: ClassVar[str] = "Means, spreads and counts of the union"
-    reference: ClassVar[str] = (
-        "Sums of values and squares on a declared scale; see fedseal.methods.statistics"
-    )
+    reference: ClassVar[str] = "Sums of values and squares on a declared scale; see fedseal.methods.statistics"
     statement: ClassVar[DisclosureStatement] = STATEMENT
     settings_model: ClassVar[type[BaseModel]] = StatisticsSettings
 

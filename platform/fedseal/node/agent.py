@@ -30,12 +30,13 @@ from fedseal_crypto.errors import CryptoError
 from fedseal_crypto.identity import PartyKind
 from fedseal_crypto.masking import (
     ClientId,
+    ClientState,
     Confirmations,
     DecodeLimits,
     MaskedInput,
-    ServerMessage,
     Openings,
     Roster,
+    ServerMessage,
     ShareDelivery,
     Survivors,
     decode_message,
@@ -46,6 +47,7 @@ from fedseal_governance.participation import NodeJobRow, NodeJobState
 
 _log = structlog.get_logger(__name__)
 
+_OVER = frozenset({ClientState.UNMASKED, ClientState.ABANDONED})
 _OWN_ERRORS = (PlatformError, CryptoError, GovernanceError)
 
 
@@ -77,9 +79,7 @@ class _Current:
 class Agent:
     """One node's answers to one coordinator. Used by one thread."""
 
-    def __init__(
-        self, me: NodeSelf, outbox: Outbox, witness: Witness, *, session: bytes, workspace: Path
-    ) -> None:
+    def __init__(self, me: NodeSelf, outbox: Outbox, witness: Witness, *, session: bytes, workspace: Path) -> None:
         self._me = me
         self._outbox = outbox
         self._witness = witness
@@ -191,9 +191,13 @@ class Agent:
         opened, address = current.opened, current.address
         client = opened.client
         if isinstance(message, ShareDelivery):
-            self._send_vector(address, client.answer(message, None if repeated else opened.work()))
+            masked = client.answer(message, None if repeated else opened.work())
+            if isinstance(masked, MaskedInput):
+                self._send_vector(address, masked)
             return
         answer = client.answer(message)
+        if isinstance(answer, MaskedInput):
+            return
         match message:
             case Roster() | Openings():
                 check_earlier_attempts(opened)
@@ -219,8 +223,11 @@ class Agent:
         _log.info("round ended", round=str(address), completed=end.completed, reason=end.reason or None)
 
     def _forget(self) -> None:
+        """Drop the attempt with its secrets."""
         if self._current is not None:
-            self._current.opened.client.abandon()
+            client = self._current.opened.client
+            if client.state not in _OVER:
+                client.abandon()
             self._current = None
 
     # -- helpers ---------------------------------------------------------------------------------------
@@ -261,9 +268,7 @@ class Agent:
         message: pb.MaskingStep | None = None,
         refusal: pb.RoundRefusal | None = None,
     ) -> None:
-        self._outbox.report(
-            pb.NodeReport(session=self._session, verdict=verdict, message=message, refusal=refusal)
-        )
+        self._outbox.report(pb.NodeReport(session=self._session, verdict=verdict, message=message, refusal=refusal))
 
     def _refusing(self, address: RoundAddress) -> "_Refusing":
         return _Refusing(self, address)

@@ -31,9 +31,7 @@ Answer = TypeVar("Answer")
 class CoordinatorConnection:
     """One mutual-TLS channel to the coordinator. Thread-safe, as gRPC channels are."""
 
-    def __init__(
-        self, *, address: str, service_name: str, material: TlsMaterial, stopping: threading.Event
-    ) -> None:
+    def __init__(self, *, address: str, service_name: str, material: TlsMaterial, stopping: threading.Event) -> None:
         self._address = address
         self._stopping = stopping
         self._channel = tls.open_channel(address, material, service_name=service_name)
@@ -95,15 +93,15 @@ class CoordinatorConnection:
         received = self._persist(fetch)
         if received != digest:
             target.unlink(missing_ok=True)
-            message = f"the coordinator announced a broadcast with digest {digest[:16]}… and sent another ({received[:16]}…)"
+            message = (
+                f"the coordinator announced a broadcast with digest {digest[:16]}… and sent another ({received[:16]}…)"
+            )
             raise PeerFault(message)
 
     def fetch_checkpoint(self, known_size: int) -> pb.CheckpointReply:
         """The coordinator's newest checkpoint and its consistency proof from ``known_size``; one try."""
         return self._once(
-            lambda: self._stub.FetchCheckpoint(
-                pb.CheckpointRequest(known_size=known_size), timeout=_CALL_SECONDS
-            )
+            lambda: self._stub.FetchCheckpoint(pb.CheckpointRequest(known_size=known_size), timeout=_CALL_SECONDS)
         )
 
     def cosign(self, cosignature: pb.Cosignature) -> None:

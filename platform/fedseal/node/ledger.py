@@ -37,7 +37,6 @@ from fedseal_governance.policy import (
     decide,
     in_force,
 )
-from fedseal_governance.policy.store import StoredPolicy, in_force
 from fedseal_governance.runs import RoundKey
 from fedseal_governance.trust import Trust as DocumentTrust
 
@@ -53,9 +52,7 @@ class Judgement:
 class NodeLedger:
     """The node's database."""
 
-    def __init__(
-        self, database: Database, *, member: Member, key: IdentityKey, trust: Trust, data: DataRoom
-    ) -> None:
+    def __init__(self, database: Database, *, member: Member, key: IdentityKey, trust: Trust, data: DataRoom) -> None:
         self.database = database
         self.member = member
         self.log = AuditLog(log_origin(member.federation, member.name), key)
@@ -93,17 +90,13 @@ class NodeLedger:
             usable_records=usable,
             method_discloses=programme_statement(programme(document)).level,
             learner_digest=None if document.learner is None else learner_digest(document.learner.name),
-            operator_agreed=self.database.read(
-                lambda session: participation.has_agreement(session, signed.digest)
-            ),
+            operator_agreed=self.database.read(lambda session: participation.has_agreement(session, signed.digest)),
         )
         decision = decide(document, stored.document, facts)
         if not drift:
             return Judgement(decision=decision, policy=stored)
         reasons = tuple(Reason(clause="datasets", sentence=sentence, allowed=False) for sentence in drift)
-        return Judgement(
-            decision=Decision(allowed=False, reasons=(*reasons, *decision.reasons)), policy=stored
-        )
+        return Judgement(decision=Decision(allowed=False, reasons=(*reasons, *decision.reasons)), policy=stored)
 
     def decide_offer(self, signed: SignedJob, *, now: datetime) -> NodeJobRow:
         """Accept or refuse an offered job; a decision once made is repeated, not made again."""
@@ -113,8 +106,7 @@ class NodeLedger:
         judgement = self.judge(signed, now=now)
         decision = judgement.decision
         reasons = [
-            {"clause": item.clause, "sentence": item.sentence, "allowed": item.allowed}
-            for item in decision.reasons
+            {"clause": item.clause, "sentence": item.sentence, "allowed": item.allowed} for item in decision.reasons
         ]
         policy = "" if judgement.policy is None else judgement.policy.digest
         state = NodeJobState.ACCEPTED if decision.allowed else NodeJobState.REFUSED
@@ -137,13 +129,9 @@ class NodeLedger:
                 "name": signed.document.job,
                 "purpose": signed.document.purpose,
                 "policy": policy,
-                "refusals": [
-                    {"clause": item.clause, "sentence": item.sentence} for item in decision.refusals
-                ],
+                "refusals": [{"clause": item.clause, "sentence": item.sentence} for item in decision.refusals],
             }
-            self._note(
-                session, now, f"job.{state.value}", signed.signer.label, f"job/{signed.digest}", details
-            )
+            self._note(session, now, f"job.{state.value}", signed.signer.label, f"job/{signed.digest}", details)
             return row
 
         return self.database.run("node.job", work)
@@ -187,9 +175,7 @@ class NodeLedger:
         if not policy.consent.required:
             return job_data(rows, document, None)
         consented: Collection[str] = self.database.read(
-            lambda session: consent.in_force(
-                session, dataset=document.dataset, purpose=document.purpose, now=now
-            )
+            lambda session: consent.in_force(session, dataset=document.dataset, purpose=document.purpose, now=now)
         )
         return job_data(rows, document, consented)
 
@@ -202,9 +188,7 @@ class NodeLedger:
                 return
             participation.end_job(session, digest, outcome=outcome, record=record)
             details = {"outcome": outcome[:500], "record": sha256_hex(record) if record else None}
-            self._note(
-                session, now, "job.ended", f"coordinator/{self.member.federation}", f"job/{digest}", details
-            )
+            self._note(session, now, "job.ended", f"coordinator/{self.member.federation}", f"job/{digest}", details)
 
         self.database.run("node.job.end", work)
 
@@ -258,9 +242,7 @@ class NodeLedger:
 
         def work(session: Session) -> None:
             participation.advance(session, key_of(address), AttemptState.INPUT_SENT)
-            participation.note_snapshot(
-                session, key_of(address), snapshot=snapshot, pseudonyms=data.record_ids
-            )
+            participation.note_snapshot(session, key_of(address), snapshot=snapshot, pseudonyms=data.record_ids)
             details = {
                 "stage": address.stage,
                 "round": address.round,
@@ -333,9 +315,7 @@ class NodeLedger:
         }
         self.database.run(
             "node.round.refuse",
-            lambda session: self._note(
-                session, now, "round.refused", self.member.label, f"job/{address.job}", details
-            ),
+            lambda session: self._note(session, now, "round.refused", self.member.label, f"job/{address.job}", details),
         )
 
     def alarm(self, sentence: str, *, now: datetime) -> None:
@@ -343,9 +323,7 @@ class NodeLedger:
         details = {"sentence": sentence[:2_000]}
         self.database.run(
             "node.alarm",
-            lambda session: self._note(
-                session, now, "witness.alarm", self.member.label, "coordinator", details
-            ),
+            lambda session: self._note(session, now, "witness.alarm", self.member.label, "coordinator", details),
         )
 
     # -- helpers ---------------------------------------------------------------------------------------

@@ -93,9 +93,7 @@ class RoundOffer:
             PeerError: the parameters cannot be read.
         """
         if not 0 < len(start.member_certificates) <= ROSTER_MEMBERS:
-            sentence = (
-                f"a round names 1 to {ROSTER_MEMBERS} members, this one {len(start.member_certificates)}"
-            )
+            sentence = f"a round names 1 to {ROSTER_MEMBERS} members, this one {len(start.member_certificates)}"
             raise PeerFault(sentence)
         certificates = tuple(item.encode() for item in start.member_certificates)
         if max(map(len, certificates)) > CERTIFICATE_BYTES or not 0 < start.broadcast_size <= ARTEFACT_BYTES:
@@ -156,9 +154,7 @@ def open_attempt(offer: RoundOffer, broadcast: bytes, me: NodeSelf) -> OpenedAtt
         ClientLimits(minimum_cohort=policy.document.protection.minimum_cohort),
         os.urandom,
     )
-    earlier, abandoned = me.ledger.begin(
-        offer.address, offer.parameters, log_size=offer.log_size, now=now
-    )  # (7)
+    earlier, abandoned = me.ledger.begin(offer.address, offer.parameters, log_size=offer.log_size, now=now)  # (7)
     advertisement = client.advertise(abandoned).encode()
     return OpenedAttempt(
         offer=offer,
@@ -196,9 +192,7 @@ def check_earlier_attempts(opened: OpenedAttempt) -> None:
     """
     for row in opened.earlier:
         declared = opened.client.roster_abandonments(bytes.fromhex(row.context))
-        dead = attempt_is_dead(
-            len(declared), holders=row.holders, corrupted=row.corrupted, threshold=row.threshold
-        )
+        dead = attempt_is_dead(len(declared), holders=row.holders, corrupted=row.corrupted, threshold=row.threshold)
         if not dead:
             sentence = (
                 f"{opened.offer.address}: this node's vector of attempt {row.attempt + 1} may still be opened "
@@ -227,9 +221,7 @@ def _check_address(offer: RoundOffer, signed: SignedJob, me: NodeSelf) -> Stage:
     }
     for name, value in expected.items():
         if getattr(parameters, name) != value:
-            sentence = (
-                f"{address}: the round's parameters name another {name.replace('_', ' ')} than this node's"
-            )
+            sentence = f"{address}: the round's parameters name another {name.replace('_', ' ')} than this node's"
             raise PeerFault(sentence)
     return stage
 
@@ -287,6 +279,7 @@ def _contribution(
     )
     made: Contribution = contribute(stage.method, context)
     encoded = layout.encode(made.values, generator=np.random.default_rng())
-    me.local_states.stage(job, made.local_state)
+    if made.local_state is not None:
+        me.local_states.stage(job, made.local_state)
     me.ledger.input_sent(offer.address, data, now=me.clock())
     return encoded.words

@@ -66,9 +66,7 @@ def load_settings(folder: PartyFolder) -> NodeSettings:
     return load_yaml(data, str(path), NodeSettings)
 
 
-def run_node(
-    path: Path, *, coordinator: str | None = None, ready: Callable[[str], None] | None = None
-) -> None:
+def run_node(path: Path, *, coordinator: str | None = None, ready: Callable[[str], None] | None = None) -> None:
     """Run the node of the folder ``path`` until SIGINT or SIGTERM.
 
     Args:
@@ -227,13 +225,10 @@ def _attendance(node: Node) -> pb.Attendance:
         session=node.session,
         identity_certificate=node.identity_pem.decode(),
         policies=[
-            policy.signed.to_json()
-            for policy in ledger.policies_in_force(node.me.clock())
-            if policy.signed is not None
+            policy.signed.to_json() for policy in ledger.policies_in_force(node.me.clock()) if policy.signed is not None
         ],
         datasets=[
-            pb.DatasetOffer(name=item.name, schema=item.facts.schema_content)
-            for item in node.me.data.registrations()
+            pb.DatasetOffer(name=item.name, schema=item.facts.schema_content) for item in node.me.data.registrations()
         ],
         software=f"fedseal {__version__}",
     )

@@ -74,9 +74,7 @@ class Witness:
         note = reply.checkpoint.decode()
 
         def work(session: Session) -> str:
-            return self._witness.check_and_cosign(
-                session, note, log, proof=tuple(reply.consistency), now=self._clock()
-            )
+            return self._witness.check_and_cosign(session, note, log, proof=tuple(reply.consistency), now=self._clock())
 
         try:
             line = self._database.run("witness.look", work)

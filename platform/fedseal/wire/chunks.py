@@ -39,7 +39,9 @@ def receive(pieces: Iterable[bytes], target: Path, *, size: int) -> str:
             for piece in pieces:
                 received += len(piece)
                 if not piece or len(piece) > CHUNK_BYTES or received > size:
-                    message = f"the stream broke its bounds after {received} of {size} announced bytes; it was discarded"
+                    message = (
+                        f"the stream broke its bounds after {received} of {size} announced bytes; it was discarded"
+                    )
                     raise PeerFault(message)
                 digest.update(piece)
                 file.write(piece)

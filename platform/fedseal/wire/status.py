@@ -102,9 +102,7 @@ def _is_abort(error: Exception) -> bool:
     return type(error) is Exception and not error.args
 
 
-_RETRYABLE = frozenset(
-    {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
-)
+_RETRYABLE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED})
 
 
 def from_rpc_error(error: grpc.RpcError, party: str) -> RemoteError:

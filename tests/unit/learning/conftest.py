@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fedseal.learning import LocalData, load_dataset
+from fedseal.learning import LocalData, load_dataset, use_deterministic_torch
 from fedseal_governance.datasets import DatasetSchema, load_schema
 from fedseal_governance.jobs import JobDocument, load_job
 
@@ -22,6 +22,11 @@ columns:
   - {name: pain, type: category, categories: [none, some], missing_values: [unknown]}
   - {name: ill, type: boolean, role: target}
 """
+
+
+@pytest.fixture(scope="session", autouse=True)
+def deterministic_torch() -> None:
+    use_deterministic_torch()
 
 
 @pytest.fixture(scope="session")

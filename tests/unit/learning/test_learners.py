@@ -24,7 +24,7 @@ from fedseal.learning.logistic_regression import LogisticRegression, LogisticReg
 from fedseal.learning.tabular_mlp import TabularMlp, TabularMlpSettings
 
 WIDTH = 5
-LEARNERS = {
+LEARNERS: dict[str, Learner] = {
     "tabular-mlp": TabularMlp(TabularMlpSettings(hidden_layers=2, hidden_width=4)),
     "logistic-regression": LogisticRegression(LogisticRegressionSettings()),
 }
@@ -72,11 +72,11 @@ def test_torch_global_randomness_is_not_touched(learner: Learner) -> None:
 
 
 def test_training_learns_and_leaves_its_start_alone(learner: Learner) -> None:
-    request = fitting(learner, epochs=40)
+    request = fitting(learner, epochs=120)
     start = {name: value.copy() for name, value in request.parameters.items()}
     result = learner.fit(request)
     assert all((start[name] == request.parameters[name]).all() for name in start)
-    assert result.steps == 40 * 3  # 90 rows in batches of 32
+    assert result.steps == 120 * 3  # 90 rows in batches of 32
     assert result.loss < fitting_loss(learner)
     predicted = learner.predict(result.parameters, request.examples.inputs)
     assert float(((predicted > 0.5) == (request.examples.labels == 1)).mean()) > 0.95

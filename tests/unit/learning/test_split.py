@@ -1,7 +1,6 @@
 """Held-out patients: right share of each class, the same everywhere, unmoved when others withdraw."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +20,7 @@ def test_each_class_gives_its_share(ill: int, well: int, share: float, seed: int
 
 def test_membership_does_not_depend_on_the_order_of_rows() -> None:
     records = tuple(f"r{number}" for number in range(40))
-    labels = np.arange(40) % 2.0
+    labels = np.array([0.0, 1.0] * 20)
     chosen = held_out_rows(records, labels, share=0.3, seed=7)
     turned = held_out_rows(records[::-1], labels[::-1], share=0.3, seed=7)
     assert (turned[::-1] == chosen).all()
@@ -54,12 +53,11 @@ def test_rows_above_the_public_maximum_are_left_out(hospitals: dict[str, LocalDa
     assert parts.record_ids == job_data(hospitals["cleveland"], capped, None).record_ids
 
 
-@pytest.mark.parametrize("seed", [1, 2])
 def test_different_evaluation_seeds_hold_out_different_patients(
-    seed: int, hospitals: dict[str, LocalData], heart_job: JobDocument
+    hospitals: dict[str, LocalData], heart_job: JobDocument
 ) -> None:
-    other = heart_job.model_copy(update={"evaluation": Evaluation(holdout=0.3, seed=seed + 1)})
-    first = job_data(
-        hospitals["cleveland"], heart_job.model_copy(update={"evaluation": Evaluation(holdout=0.3, seed=seed)}), None
-    )
-    assert set(first.held_out.record_ids) != set(job_data(hospitals["cleveland"], other, None).held_out.record_ids)
+    held_out = set()
+    for seed in range(4):
+        salted = heart_job.model_copy(update={"evaluation": Evaluation(holdout=0.3, seed=seed)})
+        held_out.add(job_data(hospitals["cleveland"], salted, None).held_out.record_ids)
+    assert len(held_out) == 4

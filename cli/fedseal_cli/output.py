@@ -30,13 +30,14 @@ def print_json(value: Mapping[str, object]) -> None:
     sys.stdout.write(canonical_json(value).decode("utf-8") + "\n")
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str, folding: int = 1) -> None:
     """A table that fits a terminal of 80 columns.
 
     Args:
-        columns: Headings; the last column folds first.
+        columns: Headings.
         rows: One cell per heading; rendered with ``str``.
         empty: The sentence to print when there are no rows.
+        folding: How many columns, counted from the right, may break their text over lines.
     """
     if not rows:
         say(empty)
@@ -48,8 +49,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, emp
 
     console = Console(width=_width(), highlight=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for heading in columns:
-        table.add_column(heading, overflow="fold")
+    for place, heading in enumerate(columns):
+        table.add_column(heading, overflow="fold", no_wrap=place < len(columns) - folding)
     for row in rows:
         table.add_row(*(Text(printable(str(cell))) for cell in row))
     console.print(table)

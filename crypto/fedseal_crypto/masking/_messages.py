@@ -136,8 +136,8 @@ class ShareBundle(Message):
 
     def signed(self) -> bytes:
         """What the signature covers."""
-        flat = [part for share in self.shares for part in (share.member.to_bytes(2, "big"), share.sealed)]
-        return label(Usage.SHARES, self.context, self.client.encode(), *flat)
+        flat = b"".join([share.member.to_bytes(2, "big") + share.sealed for share in self.shares])
+        return label(Usage.SHARES, self.context, self.client.encode(), flat)
 
 
 @final

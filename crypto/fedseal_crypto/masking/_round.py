@@ -92,7 +92,7 @@ def run_round(
     }
 
     while server.step not in ENDED:
-        step = server.step
+        step, encoded = server.step, _Encoder()
         for name, client in clients.items():
             # A member that has left neither hears nor answers; one that left before is told nothing more.
             if name not in server.expected or _has_left(parties[name], step):
@@ -107,7 +107,7 @@ def run_round(
             if instruction is None:
                 answer: ClientMessage = client.advertise()
             else:
-                answer = client.answer(_delivered(instruction, record, step, name), parties[name].words)
+                answer = client.answer(_delivered(encoded(instruction), record, step, name), parties[name].words)
             server.receive(_sent(answer, record, step, name))
         server.close_step()
     return server.result
@@ -118,8 +118,20 @@ def _has_left(party: Party, step: Step) -> bool:
     return party.leaves_at is not None and order.index(party.leaves_at) <= order.index(step)
 
 
-def _delivered(message: ServerMessage, record: Transcript, step: Step, name: ClientId) -> ServerMessage:
-    data = message.encode()
+@final
+class _Encoder:
+    """Encodes a message once if it is sent to many members."""
+
+    def __init__(self) -> None:
+        self._last: tuple[ServerMessage, bytes] | None = None
+
+    def __call__(self, message: ServerMessage) -> bytes:
+        if self._last is None or self._last[0] is not message:
+            self._last = (message, message.encode())
+        return self._last[1]
+
+
+def _delivered(data: bytes, record: Transcript, step: Step, name: ClientId) -> ServerMessage:
     record.down.append((step, name, data))
     decoded = decode_message(data)
     if isinstance(decoded, ServerMessage):

@@ -99,8 +99,9 @@ def round_context(context0: bytes, entries: list[tuple[MemberIndex, bytes, bytes
         context0: The first context.
         entries: Member, advertisement digest and graph commitment, sorted by member.
     """
-    parts = [part for index, digest, commitment in entries for part in (index.to_bytes(2, "big"), digest, commitment)]
-    return tagged_hash(Usage.CONTEXT, context0, *parts)
+    # A commitment is 32 bytes for all members or absent for all, as the first context says: every entry has one size.
+    flat = b"".join([index.to_bytes(2, "big") + digest + commitment for index, digest, commitment in entries])
+    return tagged_hash(Usage.CONTEXT, context0, flat)
 
 
 def matches_pairwise(secret: bytes, mask_key: bytes) -> bool:

@@ -48,6 +48,9 @@ from fedseal_governance.errors import GovernanceError, StorageError
 
 _log = structlog.get_logger(__name__)
 
+BYTES_FIGURE = "bytes_up_per_node"
+"""Mean over the roster of what a node sent in the round, in bytes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
@@ -72,6 +75,7 @@ class ActiveRound:
     driver: RoundDriver
     spool: Path
     log_size: int
+    received: int = 0
 
 
 class JobDesk:
@@ -174,6 +178,7 @@ class JobDesk:
             _require_own(message, client)
             active.driver.receive(_from_client(message))
             self._around.ledger.message(event.address, step, event.node, event.payload, now=now)
+            active.received += len(event.payload)
         self._publish("message", node=event.node, step=step.value)
 
     def expected_bytes(self, address: RoundAddress) -> int:
@@ -322,10 +327,16 @@ class JobDesk:
         active.driver.receive(header.with_words(_vector(active, event.vector)))
         shutil.move(event.vector, target)
         self._around.ledger.message(event.address, step, event.node, event.payload, now=now)
+        active.received += len(event.payload) + active.opened.layout.wire_bytes
 
     def _complete_round(self, active: ActiveRound, now: datetime) -> None:
         result = active.driver.result
-        figures = self._run.absorb(result, active.opened.layout)
+        members = len(active.opened.plan.parameters.roster)
+        figures = {
+            **self._run.absorb(result, active.opened.layout),
+            # keys, shares, signatures and masked vectors of all members, divided by their number
+            BYTES_FIGURE: active.received / members,
+        }
         self._around.ledger.complete_round(active.opened.plan.address, result, figures=figures, run=self._run, now=now)
         self._close_round(active, completed=True, reason="", survivors=[str(item) for item in result.survivors])
         self._publish(
@@ -391,7 +402,9 @@ class JobDesk:
 
     def _replay(self, active: ActiveRound, payload: bytes) -> None:
         message = decode_message(payload, _limits(active))
+        active.received += len(payload)
         if isinstance(message, MaskedInputHeader):
+            active.received += active.opened.layout.wire_bytes
             path = active.spool / f"{message.client}.bin"
             active.driver.receive(message.with_words(_vector(active, path)))
         else:

@@ -36,13 +36,14 @@ version: 3
 owner: Cleveland Clinic
 datasets: [heart-disease]
 purposes: [{code: "DUO:0000006", label: health or medical or biomedical research}]
-jobs: {kinds: [training, statistics], methods: [fedavg, fedprox, lockdown], learners: [tabular-mlp],
-max_rounds: 200, max_local_epochs: 5} protection: {allowed: [masking, hybrid], coordinator_may_learn: SUM,
-minimum_cohort: 3} privacy: {mechanism: none}            # or: {epsilon_per_job: 2, epsilon_total: 8,
-delta: 1e-5} consent: {required: true, minimum_records: 50} approval: {compliance_officers: 2,
-node_operator_per_job: false} retention: {audit_years: 10, model_years: 2} valid: {from: 2026-01-01,
-until: 2027-12-31}
-"""
+jobs: {kinds: [training, statistics], methods: [fedavg, fedprox, lockdown], learners: [tabular-mlp], max_rounds: 200, max_local_epochs: 5}
+protection: {allowed: [masking, hybrid], coordinator_may_learn: SUM, minimum_cohort: 3}
+privacy: {mechanism: none}            # or: {epsilon_per_job: 2, epsilon_total: 8, delta: 1e-5}
+consent: {required: true, minimum_records: 50}
+approval: {compliance_officers: 2, node_operator_per_job: false}
+retention: {audit_years: 10, model_years: 2}
+valid: {from: 2026-01-01, until: 2027-12-31}
+"""  # noqa: E501 - the design's sketch, line by line
 
 TRAINING_JOB = b"""\
 job: heart-risk

@@ -4,7 +4,6 @@ Types of what the fixtures give are the package's own, so that tests are checked
 """
 
 import hashlib
-import random
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -31,10 +30,10 @@ SHAPE = RingShape(
 
 
 def seeded_entropy(seed: object) -> Callable[[int], bytes]:
-    return random.Random(repr(seed)).randbytes
+    return np.random.default_rng(list(repr(seed).encode())).bytes
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def seeded() -> Callable[[object], Callable[[int], bytes]]:
     """Entropy from a seed."""
     return seeded_entropy
@@ -61,7 +60,7 @@ def make_parameters(n: int, **changed: object) -> RoundParameters:
     return RoundParameters(**{**fields, **changed})  # type: ignore[arg-type]  # a table of fields
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def parameters_for() -> Callable[..., RoundParameters]:
     """Parameters for a roster of that size, with fields changed by name."""
     return make_parameters
@@ -76,13 +75,13 @@ def make_words(shape: RingShape, seed: object) -> RingVector:
     return RingVector.from_bytes(shape, raw)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def identity_of() -> Callable[[str], IdentityKey]:
     """The identity of a name; the same in every test."""
     return make_identity
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def parties_for() -> Callable[..., dict[ClientId, Party]]:
     """One party for each member, with uniformly random words and the steps at which members leave."""
 
@@ -101,7 +100,7 @@ def parties_for() -> Callable[..., dict[ClientId, Party]]:
     return build
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def plain_sum() -> Callable[..., RingVector]:
     """The ring sum of the parties' words over some members."""
 
@@ -119,21 +118,25 @@ def plain_sum() -> Callable[..., RingVector]:
 Played = tuple[MaskingServer, dict[ClientId, MaskingClient]]
 
 
-def make_clients(parameters: RoundParameters, seed: object = 0) -> dict[ClientId, MaskingClient]:
+def make_clients(
+    parameters: RoundParameters, seed: object = 0, limits: ClientLimits | None = None
+) -> dict[ClientId, MaskingClient]:
     members: dict[ClientId, PublicIdentity] = {name: make_identity(name).public for name in parameters.roster}
     return {
-        name: MaskingClient(parameters, make_identity(name), members, ClientLimits(), seeded_entropy((seed, name)))
+        name: MaskingClient(
+            parameters, make_identity(name), members, limits or ClientLimits(), seeded_entropy((seed, name))
+        )
         for name in parameters.roster
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def clients_for() -> Callable[..., dict[ClientId, MaskingClient]]:
     """Fresh clients of all members."""
     return make_clients
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def play_until() -> Callable[..., Played]:
     """A server and clients that honestly arrived at a step, before anybody has answered it."""
 
@@ -142,9 +145,10 @@ def play_until() -> Callable[..., Played]:
         parties: Mapping[ClientId, Party],
         step: Step,
         seed: object = 0,
+        limits: ClientLimits | None = None,
     ) -> Played:
         server = MaskingServer(parameters, {name: party.identity.public for name, party in parties.items()})
-        clients = make_clients(parameters, seed)
+        clients = make_clients(parameters, seed, limits)
         order = list(Step)
         while server.step is not step:
             for name, client in clients.items():
@@ -160,3 +164,13 @@ def play_until() -> Callable[..., Played]:
         return server, clients
 
     return play
+
+
+@pytest.fixture
+def small_sparse(monkeypatch: pytest.MonkeyPatch) -> tuple[RoundParameters, ClientLimits]:
+    """50 members on a sparse graph, which is allowed from 21 on in this test, so that it stays fast."""
+    monkeypatch.setattr("fedseal_crypto.masking._thresholds.COMPLETE_GRAPH_LIMIT", 20)
+    monkeypatch.setattr("fedseal_crypto.masking._limits.COMPLETE_GRAPH_LIMIT", 20)
+    group = choose_parameters(50, corrupted_fraction=0.05, dropout_fraction=0.1)
+    parameters = make_parameters(50, corrupted=group.corrupted, threshold=group.threshold, neighbours=group.neighbours)
+    return parameters, ClientLimits(corrupted_fraction=0.05, dropout_fraction=0.1)

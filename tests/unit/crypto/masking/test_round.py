@@ -43,7 +43,7 @@ def expected_failure(parameters: RoundParameters, leaves: dict[int, Step]) -> St
     return None
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def check_round(parties_for: PartiesFor, plain_sum: PlainSum, seeded: Seeded) -> Callable[..., None]:
     def check(parameters: RoundParameters, leaves: dict[int, Step], limits: ClientLimits | None = None) -> None:
         parties = parties_for(parameters, leaves)
@@ -100,35 +100,40 @@ def test_random_patterns(
     check_round(parameters_for(n), leaves)
 
 
-def test_a_hundred_members_with_a_third_leaving(
-    parameters_for: ParametersFor, check_round: Callable[..., None]
+@pytest.mark.parametrize("n", [30, pytest.param(100, marks=pytest.mark.soak)])
+def test_many_members_with_a_third_leaving(
+    n: int, parameters_for: ParametersFor, check_round: Callable[..., None]
 ) -> None:
-    parameters = parameters_for(100)
-    leaves = {index: STEPS[index % 5] for index in range(0, 100, 3)}
-    check_round(parameters, leaves)
+    check_round(parameters_for(n), {index: STEPS[index % 5] for index in range(0, n, 3)})
 
 
-@pytest.mark.parametrize("leaves_at", [None, Step.ADVERTISE, Step.SHARE, Step.MASK, Step.CONFIRM, Step.UNMASK])
+@pytest.mark.parametrize("leaves_at", [None, *STEPS])
 def test_a_sparse_graph(
-    leaves_at: Step | None, parameters_for: ParametersFor, check_round: Callable[..., None]
+    leaves_at: Step | None,
+    small_sparse: tuple[RoundParameters, ClientLimits],
+    check_round: Callable[..., None],
 ) -> None:
-    parameters = parameters_for(140)
+    parameters, limits = small_sparse
     assert parameters.neighbours is not None
-    leaves = {} if leaves_at is None else dict.fromkeys(range(0, 140, 12), leaves_at)
-    check_round(parameters, leaves)
+    leaves = {} if leaves_at is None else dict.fromkeys(range(0, 50, 12), leaves_at)
+    check_round(parameters, leaves, limits)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("n", [129, 200])
+def test_a_real_sparse_graph(n: int, parameters_for: ParametersFor, check_round: Callable[..., None]) -> None:
+    parameters = parameters_for(n)
+    assert parameters.neighbours is not None
+    check_round(parameters, {index: STEPS[index % 5] for index in range(0, n, 13)})
 
 
 def test_a_nonce_that_is_never_opened_ends_a_sparse_attempt(
-    parameters_for: ParametersFor, parties_for: PartiesFor, seeded: Seeded
+    small_sparse: tuple[RoundParameters, ClientLimits], parties_for: PartiesFor, seeded: Seeded
 ) -> None:
-    parameters = parameters_for(130)
-    with pytest.raises(RoundFailed, match="step reveal ended with 129 answers; 130 are needed"):
-        run_round(
-            parameters,
-            parties_for(parameters, {7: Step.REVEAL}),
-            limits=ClientLimits(),
-            entropy=seeded(0),
-        )
+    parameters, limits = small_sparse
+    parties = parties_for(parameters, {7: Step.REVEAL})
+    with pytest.raises(RoundFailed, match="step reveal ended with 49 answers; 50 are needed"):
+        run_round(parameters, parties, limits=limits, entropy=seeded(0))
 
 
 def test_rounds_are_functions_of_their_entropy(
@@ -179,9 +184,7 @@ def test_a_masked_vector_looks_uniform_whatever_the_input(
     """Byte counts of what the server receives, for inputs of zeros: chi-squared within six deviations."""
     layout = Layout.plan([VectorSpec(name="v", length=200_000, bound=8, resolution=1)], cohort=3)
     parameters = parameters_for(3, layout_digest=layout.digest, words=layout.shape.runs)
-    parties = {
-        name: replace(party, words=RingVector.zeros(layout)) for name, party in parties_for(parameters).items()
-    }
+    parties = {name: replace(party, words=RingVector.zeros(layout)) for name, party in parties_for(parameters).items()}
     transcript = Transcript()
     run_round(parameters, parties, limits=ClientLimits(), entropy=seeded(0), transcript=transcript)
     for raw in transcript.inputs.values():

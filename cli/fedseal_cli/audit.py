@@ -130,8 +130,11 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Verify a bundle or a proof offline; exits with 1 and names the first wrong entry if it does not hold."""
+    from fedseal.errors import SetupError
     from fedseal_governance.audit import verify_bundle
 
+    if not bundle.exists():
+        raise SetupError(f"{bundle} does not exist; give a bundle of `audit export` or a proof of `audit prove`.")
     keys = _keys(key)
     if bundle.is_file() and bundle.suffix != ".zip":
         _verify_proof(bundle, keys, as_json=as_json)

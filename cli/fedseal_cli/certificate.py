@@ -7,7 +7,9 @@ import typer
 
 from fedseal_cli.authority_options import AuthorityOption, now, open_office, unlocked_office
 from fedseal_cli.commands import JsonOption, command, noun
+from fedseal_cli.local_options import AsOption
 from fedseal_cli.output import day, instant, print_fields, print_json, print_table, say
+from fedseal_cli.remote import CoordinatorOption, connected
 from fedseal_cli.secrets_input import PassphraseFile
 
 ReasonOption = Annotated[
@@ -212,3 +214,37 @@ def update(
         print_json({"number": listed.number, "revoked": len(listed.serials), "due": instant(listed.next_update)})
         return
     say(f"{folder} now holds revocation list {listed.number}, with {len(listed.serials)} certificates.")
+
+
+@command(app, "publish", example="fedseal certificate publish --authority authority --as adam")
+def publish(
+    as_: AsOption,
+    authority: Annotated[
+        Path | None,
+        typer.Option("--authority", metavar="DIR", envvar="FEDSEAL_AUTHORITY", help="The authority's folder."),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--list", metavar="FILE", help="A revocation list, where the folder is elsewhere.")
+    ] = None,
+    coordinator: CoordinatorOption = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring the newest revocation list to the coordinator; it takes effect in running jobs at their next step."""
+    from fedseal.errors import SetupError
+    from fedseal.files import read_limited
+    from fedseal.folders import MAX_REVOCATIONS_BYTES
+
+    if file is not None:
+        pem = read_limited(file, max_bytes=MAX_REVOCATIONS_BYTES, what="a revocation list")
+    elif authority is not None:
+        with open_office(authority) as office:
+            pem = office.revocations_pem()
+    else:
+        raise SetupError("give --authority DIR or --list FILE, so that there is a list to publish.")
+    with connected(as_, passphrase_file, coordinator) as client:
+        receipt = client.publish_revocations(pem)
+    if as_json:
+        print_json({"receipt": receipt})
+        return
+    say(f"The coordinator has the list: {receipt}" if receipt else "The coordinator has the list.")

@@ -22,6 +22,7 @@ from fedseal_cli.enrolment import (
     OfflineOption,
     run_enrolment,
 )
+from fedseal_cli.output import note
 from fedseal_cli.secrets_input import PassphraseFile
 
 app = noun(
@@ -34,14 +35,16 @@ app = noun(
 @command(
     app,
     "invite",
-    example="fedseal coordinator invite hub --organisation 'Heart Consortium' --host hub.example.org "
-    "--out hub.json --authority authority",
+    example="fedseal coordinator invite --organisation 'Heart Consortium' --host hub.example.org "
+    "--out coordinator.json --authority authority",
 )
 def invite(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The coordinator's name in the federation.")],
     organisation: OrganisationOption,
     out: OutOption,
     authority: AuthorityOption,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Its name in the federation; nodes expect `coordinator`.")
+    ] = "coordinator",
     host: HostOption = None,
     expires_hours: HoursOption = None,
     as_json: JsonOption = False,
@@ -57,7 +60,7 @@ def invite(
     app,
     "enrol",
     alias="enroll",
-    example="fedseal coordinator enrol --invitation hub.json --folder coordinator",
+    example="fedseal coordinator enrol --invitation coordinator.json --folder coordinator",
 )
 def enrol(
     folder: FolderOption,
@@ -81,3 +84,19 @@ def enrol(
             as_json=as_json,
         )
     )
+
+
+@command(app, "run", example="fedseal coordinator run --folder coordinator --listen 0.0.0.0:7443")
+def run(
+    folder: FolderOption,
+    listen: Annotated[
+        str | None, typer.Option("--listen", metavar="HOST:PORT", help="Instead of `listen` in coordinator.yaml.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log debugging details.")] = False,
+) -> None:
+    """Run the coordinator in the foreground until Ctrl-C or SIGTERM; it takes unfinished jobs up again by itself."""
+    from fedseal import logs
+    from fedseal.coordinator.server import run_coordinator
+
+    logs.configure(verbose=verbose)
+    run_coordinator(folder, listen=listen, ready=lambda address: note(f"The coordinator listens on {address}."))

@@ -41,10 +41,14 @@ def demo(folder: FolderOption = Path("demo"), force: ForceOption = False, as_jso
 
 def _conclude(summary: "Summary", folder: Path) -> None:
     say("")
-    say(f"Held-out AUC: alone {summary.auc.alone_mean:.3f} (mean), federated {summary.auc.federated:.3f}, "
-        f"pooled {summary.auc.pooled:.3f}.")
-    say(f"{summary.rounds} rounds, {summary.bytes_up_per_node / 1e6:.2f} MB sent by each hospital, "
-        f"{summary.seconds:.0f} seconds.")
+    say(
+        f"Held-out AUC: alone {summary.auc.alone_mean:.3f} (mean), federated {summary.auc.federated:.3f}, "
+        f"pooled {summary.auc.pooled:.3f}."
+    )
+    say(
+        f"{summary.rounds} rounds, {summary.bytes_up_per_node / 1e6:.2f} MB sent by each hospital, "
+        f"{summary.seconds:.0f} seconds."
+    )
     say("Privacy: the coordinator saw sums over at least three hospitals and nothing else. No noise was added, so")
     say("what the final model remembers of single patients is not bounded.")
     say("")

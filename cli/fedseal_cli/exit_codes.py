@@ -9,6 +9,7 @@
     3     refused by a policy, a role or a state          ask whoever sets the rule
     4     another party cannot be reached                 check address and network, try again
     5     storage: database, disk, permission, port       repair the machine, try again
+    6     a job that was followed ended without finishing    see `fedseal job show`
     70    a defect in fedseal itself                      report it, with the output of --debug
     130   stopped with Ctrl-C
 
@@ -28,6 +29,7 @@ class ExitCode(IntEnum):
     REFUSED = 3
     UNREACHABLE = 4
     STORAGE = 5
+    JOB_NOT_FINISHED = 6
     DEFECT = 70
     INTERRUPTED = 130
 
@@ -51,6 +53,7 @@ _CODES = {
     "fedseal.errors.RemoteError": ExitCode.UNREACHABLE,
     "fedseal.wire.status.CallRefused": ExitCode.REFUSED,
     "fedseal.wire.status.Unreachable": ExitCode.UNREACHABLE,
+    "fedseal_cli.job_output.JobNotFinished": ExitCode.JOB_NOT_FINISHED,
     "builtins.OSError": ExitCode.STORAGE,
     "builtins.KeyboardInterrupt": ExitCode.INTERRUPTED,
 }

@@ -5,96 +5,163 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedseal_cli.authority_options import now
-from fedseal_cli.commands import JsonOption, command, noun
-from fedseal_cli.output import print_json, say, wrapped
+from fedseal_cli.commands import JsonOption, YesOption, command, noun
+from fedseal_cli.job_output import follow, say_detail, say_verdict, verdict_row
+from fedseal_cli.local_options import AsOption, OptionalAsOption
+from fedseal_cli.output import print_json, print_table, say
+from fedseal_cli.remote import CoordinatorOption, JobArgument, connected, summary_row
+from fedseal_cli.secrets_input import PassphraseFile
 
 if TYPE_CHECKING:
-    from fedseal_governance.jobs import JobDocument
-    from fedseal_governance.policy import Decision, PolicyDocument
+    from fedseal_cli.job_output import Verdict
 
-app = noun("job", "Check, submit and follow federated jobs.", example="fedseal job check job.yaml --policy policy.yaml")
+app = noun("job", "Check, submit and follow federated jobs.", example="fedseal job submit job.yaml --as ada --watch")
 
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A job file (YAML).")]
 
 
-@command(app, "check", example="fedseal job check job.yaml --policy cleveland-policy.yaml --policy va-policy.yaml")
+@command(app, "check", example="fedseal job check job.yaml --policy cleveland-policy.yaml --as ada")
 def check(
     file: FileArgument,
     policy: Annotated[
         list[Path] | None, typer.Option("--policy", metavar="FILE", help="A policy file to judge it by; repeatable.")
     ] = None,
+    as_: OptionalAsOption = None,
+    coordinator: CoordinatorOption = None,
+    passphrase_file: PassphraseFile = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check a job file and say what each policy makes of it, before anybody submits it.
 
-    It assumes that the data is registered and unchanged, that enough records have consent, and that the
-    node's operator agrees; the nodes establish these themselves. Exits with 3 if a policy refuses.
+    With --policy it judges by files and assumes that the data is registered and unchanged, that enough records
+    have consent, and that the operator agrees. With --as it asks the coordinator about every node of the job.
+    Exits with 3 if anybody would refuse.
     """
-    from fedseal.files import read_limited
+    from fedseal_cli.job_check import judge_by_files, judge_by_nodes, read_job_file
     from fedseal_crypto.digests import sha256_hex
-    from fedseal_governance.documents import MAX_BYTES
     from fedseal_governance.errors import RefusedError
-    from fedseal_governance.jobs import load_job
-    from fedseal_governance.policy import load_policy
 
-    content = read_limited(file, max_bytes=MAX_BYTES, what="a job file")
-    job = load_job(content, str(file))
-    verdicts = []
-    for path in policy or ():
-        rules = load_policy(read_limited(path, max_bytes=MAX_BYTES, what="a policy file"), str(path))
-        verdicts.append((path, rules, _judge(job, rules)))
+    content, job = read_job_file(file)
+    verdicts: list[Verdict] = judge_by_files(job, policy or ())
+    if as_ is not None:
+        with connected(as_, passphrase_file, coordinator) as client:
+            verdicts += judge_by_nodes(client.check_job(content, str(file)))
+    digest = sha256_hex(content)
     if as_json:
         print_json(
             {
                 "job": job.job,
-                "digest": sha256_hex(content),
-                "allowed": all(decision.allowed for _, _, decision in verdicts),
-                "policies": [_verdict(path, rules, decision) for path, rules, decision in verdicts],
+                "digest": digest,
+                "allowed": all(item.allowed for item in verdicts),
+                "verdicts": [verdict_row(item) for item in verdicts],
             }
         )
     else:
-        say(
-            f"{file} is a valid job: {job.job}, {job.kind.value} on {job.dataset} (digest {sha256_hex(content)[:16]}…)."
-        )
-        for path, rules, decision in verdicts:
-            _say_verdict(path, rules, decision)
-    refusing = [str(path) for path, _, decision in verdicts if not decision.allowed]
+        say(f"{file} is a valid job: {job.job}, {job.kind.value} on {job.dataset} (digest {digest[:16]}…).")
+        for verdict in verdicts:
+            say_verdict(verdict)
+    refusing = [item.who for item in verdicts if not item.allowed]
     if refusing:
-        raise RefusedError(f"the job is refused by {', '.join(refusing)}; change the job as the reasons say.")
+        raise RefusedError(f"the job is refused by {', '.join(refusing)}; change it as the reasons say.")
 
 
-def _judge(job: "JobDocument", rules: "PolicyDocument") -> "Decision":
-    from fedseal.learning.plugins import learner_digest
-    from fedseal.methods import programme, programme_statement
-    from fedseal_governance.policy import NodeFacts, decide
+@command(app, "submit", example="fedseal job submit job.yaml --as ada --watch")
+def submit(
+    file: FileArgument,
+    as_: AsOption,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the job until it ends.")] = False,
+    coordinator: CoordinatorOption = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Sign a job file as data scientist and submit it to the coordinator."""
+    from fedseal_cli.job_check import read_job_file
 
-    facts = NodeFacts(
-        now=now(),
-        datasets=frozenset({job.dataset}),
-        usable_records=max(1, rules.consent.minimum_records),
-        method_discloses=programme_statement(programme(job)).level,
-        learner_digest=None if job.learner is None else learner_digest(job.learner.name),
-        operator_agreed=True,
-    )
-    return decide(job, rules, facts)
+    content, _ = read_job_file(file)
+    with connected(as_, passphrase_file, coordinator) as client:
+        summary = client.submit_job(content, str(file))
+        if as_json and not watch:
+            print_json(summary_row(summary))
+        elif not as_json:
+            say(f"{summary.name} is submitted (digest {summary.job[:16]}…): {summary.state}.")
+        if watch:
+            follow(client, summary.job, as_json=as_json)
 
 
-def _verdict(path: Path, rules: "PolicyDocument", decision: "Decision") -> dict[str, object]:
-    return {
-        "file": str(path),
-        "policy": rules.policy,
-        "version": rules.version,
-        "owner": rules.owner,
-        "allowed": decision.allowed,
-        "reasons": [
-            {"clause": item.clause, "allowed": item.allowed, "sentence": item.sentence} for item in decision.reasons
+@command(app, "list", example="fedseal job list --as ada")
+def list_(
+    as_: AsOption,
+    coordinator: CoordinatorOption = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List all jobs of the federation, newest first."""
+    with connected(as_, passphrase_file, coordinator) as client:
+        jobs = client.jobs().jobs
+    if as_json:
+        print_json({"jobs": [summary_row(item) for item in jobs]})
+        return
+    print_table(
+        ("Job", "State", "Rounds", "Submitted (UTC)", "By", "Digest"),
+        [
+            (
+                item.name,
+                item.state,
+                f"{item.rounds_done}/{item.rounds_planned}",
+                item.submitted_at[:16].replace("T", " "),
+                item.submitted_by,
+                f"{item.job[:12]}…",
+            )
+            for item in jobs
         ],
-    }
+        empty="No job was submitted yet.",
+        folding=3,
+    )
 
 
-def _say_verdict(path: Path, rules: "PolicyDocument", decision: "Decision") -> None:
-    say("")
-    say(f"{rules.owner} ({path}, version {rules.version}): {'allowed' if decision.allowed else 'REFUSED'}")
-    for item in decision.reasons:
-        say(wrapped(f"  {'+' if item.allowed else '-'} {item.clause}: {item.sentence}"))
+@command(app, "show", example="fedseal job show heart-risk --as ada")
+def show(
+    job: JobArgument,
+    as_: AsOption,
+    coordinator: CoordinatorOption = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one job: the nodes' answers, its rounds, and what it produced."""
+    with connected(as_, passphrase_file, coordinator) as client:
+        detail = client.show_job(job)
+    say_detail(detail, as_json=as_json)
+
+
+@command(app, "watch", example="fedseal job watch heart-risk --as ada")
+def watch(
+    job: JobArgument,
+    as_: AsOption,
+    coordinator: CoordinatorOption = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Follow a job until it ends; exits with 6 unless it finishes. With --json: one document a line."""
+    with connected(as_, passphrase_file, coordinator) as client:
+        follow(client, job, as_json=as_json)
+
+
+@command(app, "stop", example="fedseal job stop heart-risk --reason 'wrong target' --as ada")
+def stop(
+    job: JobArgument,
+    reason: Annotated[str, typer.Option("--reason", help="For the log and the job record; without personal data.")],
+    as_: AsOption,
+    yes: YesOption = False,
+    coordinator: CoordinatorOption = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Stop a job; its last good model and its record stay."""
+    if not yes:
+        typer.confirm(f"Stop {job} for all nodes?", abort=True, err=True)
+    with connected(as_, passphrase_file, coordinator) as client:
+        summary = client.stop_job(job, reason)
+    if as_json:
+        print_json(summary_row(summary))
+        return
+    say(f"{summary.name} is {summary.state}: {summary.reason or reason}.")

@@ -1,46 +1,165 @@
-"""``fedseal model``: the models that jobs produced."""
+"""``fedseal model``: the models that jobs produced, and whether a file is one of them."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fedseal_cli.commands import JsonOption, command, noun
-from fedseal_cli.output import print_fields, print_json
+from fedseal_cli.local_options import AsOption
+from fedseal_cli.output import print_fields, print_json, print_table, say
+from fedseal_cli.remote import CoordinatorOption, JobArgument, connected
+from fedseal_cli.secrets_input import PassphraseFile
 
-app = noun("model", "The models that jobs produced.", example="fedseal model verify model.safetensors")
+if TYPE_CHECKING:
+    from fedseal.wire._generated import coordination_pb2 as pb
+    from fedseal_governance.records import VerifiedRecord
+
+app = noun(
+    "model",
+    "The models that jobs produced, and whether a file is one of them.",
+    example="fedseal model export heart-risk --out model.safetensors --as ada",
+)
 
 
-@command(app, "verify", example="fedseal model verify model.safetensors --record record.json --root authority.pem")
-def verify(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A model file (safetensors).")],
+@command(app, "list", example="fedseal model list --as ada")
+def list_(
+    as_: AsOption,
+    coordinator: CoordinatorOption = None,
+    passphrase_file: PassphraseFile = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check that a model file is whole, strictly formed, and what its own description says."""
-    from fedseal.learning import load_model
+    """List the models that the coordinator keeps, by job."""
+    with connected(as_, passphrase_file, coordinator) as client:
+        details = [client.show_job(item.job) for item in client.jobs().jobs if item.finished_at]
+    models = [(detail.summary, item) for detail in details for item in detail.artefacts if item.kind == "model"]
+    if as_json:
+        print_json(
+            {
+                "models": [
+                    {"job": summary.name, "job_digest": summary.job, "digest": item.digest, "size": item.size}
+                    for summary, item in models
+                ]
+            }
+        )
+        return
+    print_table(
+        ("Job", "State", "Bytes", "Digest"),
+        [(summary.name, summary.state, item.size, item.digest) for summary, item in models],
+        empty="No job has produced a model yet.",
+    )
+
+
+@command(app, "export", example="fedseal model export heart-risk --out model.safetensors --as ada")
+def export(
+    job: JobArgument,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write the model.")],
+    as_: AsOption,
+    record: Annotated[
+        Path | None, typer.Option("--record", metavar="FILE", help="Also write the signed job record here.")
+    ] = None,
+    coordinator: CoordinatorOption = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch a job's model; it is kept only if its digest is the one that was announced."""
+    from fedseal.errors import SetupError
+    from fedseal.files import write_atomic
+
+    for target in (out, record):
+        if target is not None and target.exists():
+            raise SetupError(f"{target} already exists; choose another name.")
+    with connected(as_, passphrase_file, coordinator) as client:
+        detail = client.show_job(job)
+        model = _model_of(detail)
+        client.download(detail.summary.job, model.digest, out)
+    if record is not None:
+        write_atomic(record, detail.job_record)
+    if as_json:
+        print_json({"file": str(out), "digest": model.digest, "record": None if record is None else str(record)})
+        return
+    say(f"{out} is the model of {detail.summary.name} ({model.size} bytes, digest {model.digest[:16]}…).")
+
+
+@command(
+    app,
+    "verify",
+    example="fedseal model verify model.safetensors --record record.json --root authority.pem "
+    "--revocations revocations.pem",
+)
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A model file (safetensors).")],
+    record: Annotated[
+        Path | None, typer.Option("--record", metavar="FILE", help="The signed job record that must name it.")
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option("--root", metavar="FILE", help="The federation's root certificate.")
+    ] = None,
+    revocations: Annotated[
+        Path | None, typer.Option("--revocations", metavar="FILE", help="A revocation list of the federation.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check offline that a model file is whole and, with a job record, that it is the model of that job."""
+    from fedseal.errors import SetupError
+    from fedseal.learning.model_file import MODEL_BYTES, read_model
     from fedseal_crypto.digests import sha256_hex
 
-    model = load_model(file)
-    digest = sha256_hex(file.read_bytes())
-    description = model.description
+    given = [item is not None for item in (record, root, revocations)]
+    if any(given) and not all(given):
+        raise SetupError("give --record, --root and --revocations together; a record is not verified without both.")
+    from fedseal.files import read_limited
+
+    data = read_limited(file, max_bytes=MODEL_BYTES, what="a model")
+    description = read_model(data, what=str(file)).description
+    verified = None
+    if record is not None and root is not None and revocations is not None:
+        verified = _verify_record(data, record, root, revocations)
     if as_json:
         print_json(
             {
                 "file": str(file),
-                "digest": digest,
+                "digest": sha256_hex(data),
                 "job": description.job,
                 "job_digest": description.job_digest,
                 "dataset": description.dataset,
                 "learner": description.learner,
+                "signed_by": None if verified is None else verified.signer,
             }
         )
         return
     print_fields(
         {
             "Model": str(file),
-            "Digest": digest,
+            "Digest": sha256_hex(data),
             "Job": f"{description.job} ({description.job_digest})",
             "Dataset": description.dataset,
             "Learner": description.learner,
+            "Job record": "not checked (give --record, --root, --revocations)"
+            if verified is None
+            else f"names this file; signed by {verified.signer}",
         }
     )
+
+
+def _verify_record(model: bytes, record: Path, root: Path, revocations: Path) -> "VerifiedRecord":
+    from fedseal.authority.inspection import historic_trust
+    from fedseal.files import read_limited
+    from fedseal.folders import MAX_PEM_BYTES, MAX_REVOCATIONS_BYTES
+    from fedseal_governance.records import MAX_RECORD_BYTES, verify_record
+
+    trust, listed = historic_trust(
+        read_limited(root, max_bytes=MAX_PEM_BYTES, what="a root certificate"),
+        read_limited(revocations, max_bytes=MAX_REVOCATIONS_BYTES, what="a revocation list"),
+    )
+    data = read_limited(record, max_bytes=MAX_RECORD_BYTES, what="a job record")
+    return verify_record(data, root=trust, revocations=listed, model=model)
+
+
+def _model_of(detail: "pb.JobDetail") -> "pb.Artefact":
+    from fedseal_governance.errors import NotFound
+
+    for item in detail.artefacts:
+        if item.kind == "model":
+            return item
+    raise NotFound(f"the job {detail.summary.name} ({detail.summary.state}) has no model; see `fedseal job show`.")

@@ -48,7 +48,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, emp
     from rich.text import Text
 
     console = Console(width=_width(), highlight=False)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for place, heading in enumerate(columns):
         table.add_column(heading, overflow="fold", no_wrap=place < len(columns) - folding)
     for row in rows:

@@ -33,9 +33,7 @@ class PassphraseMissing(KeyUnreadable):
     """The key is protected, and no passphrase was given."""
 
 
-def private_key_to_pem(
-    key: EllipticCurvePrivateKey | Ed25519PrivateKey, passphrase: SecretBytes | None
-) -> bytes:
+def private_key_to_pem(key: EllipticCurvePrivateKey | Ed25519PrivateKey, passphrase: SecretBytes | None) -> bytes:
     """Write `key` as PKCS#8 PEM, encrypted if a passphrase is given.
 
     Raises:

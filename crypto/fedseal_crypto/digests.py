@@ -33,7 +33,5 @@ def parse_digest(text: str) -> Digest:
         DigestInvalid: It is not exactly 64 lower-case hexadecimal digits.
     """
     if not isinstance(text, str) or _DIGEST.fullmatch(text) is None:
-        raise DigestInvalid(
-            f"{str(text)[:_SHOWN]!r} is not a SHA-256 digest; write 64 lower-case hexadecimal digits."
-        )
+        raise DigestInvalid(f"{str(text)[:_SHOWN]!r} is not a SHA-256 digest; write 64 lower-case hexadecimal digits.")
     return Digest(text)

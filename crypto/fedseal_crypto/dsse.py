@@ -72,13 +72,10 @@ class Envelope:
     def __post_init__(self) -> None:
         if not 0 < len(self.payload_type) <= MAX_PAYLOAD_TYPE or not self.payload_type.isprintable():
             raise EnvelopeInvalid(
-                f"the payload type {self.payload_type[:80]!r} is not 1 to {MAX_PAYLOAD_TYPE} printable "
-                "characters."
+                f"the payload type {self.payload_type[:80]!r} is not 1 to {MAX_PAYLOAD_TYPE} printable characters."
             )
         if len(self.signatures) > MAX_SIGNATURES:
-            raise EnvelopeInvalid(
-                f"the envelope has {len(self.signatures)} signatures; the limit is {MAX_SIGNATURES}."
-            )
+            raise EnvelopeInvalid(f"the envelope has {len(self.signatures)} signatures; the limit is {MAX_SIGNATURES}.")
 
     def to_json(self) -> bytes:
         """The DSSE JSON form, canonical."""
@@ -213,9 +210,7 @@ def verify(envelope: Envelope, keys: Mapping[Digest, PublicIdentity]) -> frozens
     return frozenset(accepted)
 
 
-def sign_document(
-    payload_type: str, payload: bytes, *, key: IdentityKey, certificate_pem: bytes
-) -> SignedDocument:
+def sign_document(payload_type: str, payload: bytes, *, key: IdentityKey, certificate_pem: bytes) -> SignedDocument:
     """Sign `payload` and attach the signer's identity certificate."""
     return SignedDocument(envelope=sign(payload_type, payload, key), certificates=(certificate_pem,))
 

@@ -72,14 +72,36 @@ def root(leaves: Iterable[bytes]) -> Hash:
     Args:
         leaves: Leaf hashes in order, as `leaf_hash` makes them.
     """
-    peaks: list[tuple[int, Hash]] = []
+    running = RunningRoot()
     for leaf in leaves:
+        running.add(leaf)
+    return running.root()
+
+
+class RunningRoot:
+    """The root of a growing tree of which nothing is stored but the full subtrees at its right edge."""
+
+    def __init__(self) -> None:
+        self._peaks: list[tuple[int, Hash]] = []
+        self._size = 0
+
+    @property
+    def size(self) -> int:
+        """How many leaves were added."""
+        return self._size
+
+    def add(self, leaf: bytes) -> None:
+        """Add a leaf hash, as `leaf_hash` makes it."""
         level, value = 0, Hash(leaf)
-        while peaks and peaks[-1][0] == level:
-            value = node_hash(peaks.pop()[1], value)
+        while self._peaks and self._peaks[-1][0] == level:
+            value = node_hash(self._peaks.pop()[1], value)
             level += 1
-        peaks.append((level, value))
-    return _bag([value for _, value in peaks])
+        self._peaks.append((level, value))
+        self._size += 1
+
+    def root(self) -> Hash:
+        """The root over the leaves added so far."""
+        return _bag([value for _, value in self._peaks])
 
 
 class TreeAppender:
@@ -148,9 +170,7 @@ def inclusion_proof(index: int, size: int, store: NodeStore) -> tuple[Hash, ...]
     return tuple(reversed(path))
 
 
-def verify_inclusion(
-    leaf: Hash, *, index: int, size: int, proof: Sequence[bytes], expected_root: bytes
-) -> None:
+def verify_inclusion(leaf: Hash, *, index: int, size: int, proof: Sequence[bytes], expected_root: bytes) -> None:
     """Check that `leaf` is at `index` in the tree of `size` leaves with this root (section 2.1.3.2).
 
     Raises:
@@ -202,9 +222,7 @@ def consistency_proof(old: int, new: int, store: NodeStore) -> tuple[Hash, ...]:
     return tuple(reversed(path))
 
 
-def verify_consistency(
-    old: int, new: int, *, proof: Sequence[bytes], old_root: bytes, new_root: bytes
-) -> None:
+def verify_consistency(old: int, new: int, *, proof: Sequence[bytes], old_root: bytes, new_root: bytes) -> None:
     """Check that the tree of `new` leaves begins with the tree of `old` leaves (section 2.1.4.2).
 
     Raises:

@@ -276,9 +276,7 @@ def cosign(note: str, signer: NoteSigner, timestamp: int) -> str:
         MisuseError: `signer` is of the plain kind, or the time is out of range.
     """
     if signer.kind is not NoteKind.COSIGNATURE or not 0 <= timestamp <= _MAX_TIME:
-        raise MisuseError(
-            f"{signer.name} cannot cosign at {timestamp}; use a cosigning key and POSIX seconds."
-        )
+        raise MisuseError(f"{signer.name} cannot cosign at {timestamp}; use a cosigning key and POSIX seconds.")
     text, _ = _split(note)
     Checkpoint.parse(text)
     signature = signer.key.sign(_cosigned_message(text, timestamp))

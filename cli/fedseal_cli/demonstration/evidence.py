@@ -71,6 +71,13 @@ def export_log(party_folder: Path, bundle: Path, *, now: datetime) -> int:
         return party.read(work)
 
 
+def witnesses_of(party_folder: Path) -> int:
+    """How many witnesses have cosigned the newest checkpoint of a party's log."""
+    with open_party(party_folder) as party:
+        latest = party.read(party.log().latest_checkpoint)
+    return 0 if latest is None else len(latest.vkeys) - 1
+
+
 def verify_log(bundle: Path) -> int:
     """Verify a bundle as an auditor does; gives the number of cosigning witnesses."""
     return len(verify_bundle(bundle).cosignatures)

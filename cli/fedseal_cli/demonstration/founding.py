@@ -15,7 +15,7 @@ from fedseal.files import write_atomic
 from fedseal.folders import PartyFolder
 from fedseal.learning import content_digest, load_dataset
 from fedseal.local import LocalParty, Person, create_database, open_party, open_person
-from fedseal_cli.demonstration.processes import Services
+from fedseal_cli.demonstration.processes import Services, is_listening
 from fedseal_cli.demonstration.setting import CONSORTIUM, DATASET, FEDERATION, HOSPITALS, Setting
 from fedseal_crypto.dsse import sign_document
 from fedseal_crypto.identity import PartyKind
@@ -61,7 +61,8 @@ def found(setting: Setting, services: Services, tell: Tell) -> SecretBytes:
         "--passphrase-file",
         str(setting.passphrase_file),
     )
-    enrolment = Enrolment(setting, services, passphrase)
+    services.wait_until(lambda: is_listening(setting.authority_port), what="the start of the enrolment service")
+    enrolment = Enrolment(setting, passphrase)
     enrolment.machine("coordinator", "coordinator", CONSORTIUM, hosts=("localhost", "127.0.0.1"))
     for name, organisation in HOSPITALS.items():
         enrolment.machine("node", name, organisation)
@@ -86,9 +87,8 @@ def officer(hospital: str, number: int) -> str:
 class Enrolment:
     """Invites parties as the administrator and enrols them as themselves."""
 
-    def __init__(self, setting: Setting, services: Services, passphrase: SecretBytes) -> None:
+    def __init__(self, setting: Setting, passphrase: SecretBytes) -> None:
         self._setting = setting
-        self._services = services
         self._passphrase = passphrase
         self._office = Office.open(setting.party("authority"))
         self.count = 0

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -107,6 +108,15 @@ class Services:
         """Ask every process to end, nodes first, and kill those that do not."""
         _terminate(list(reversed(self.running.values())))
         self.running.clear()
+
+
+def is_listening(port: int) -> bool:
+    """Whether something answers on that port of this machine."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1.0):
+            return True
+    except OSError:
+        return False
 
 
 def _terminate(services: list[Service]) -> None:

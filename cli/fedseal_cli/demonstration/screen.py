@@ -10,6 +10,7 @@ from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -24,6 +25,10 @@ _STEP_WORDS = {
     "confirm": "survivors signed",
     "unmask": "unmasked the sum",
 }
+
+
+def _indented(text: str, style: str) -> Padding:
+    return Padding(Text(text, style=style), (0, 0, 0, 9))
 
 
 class Screen:
@@ -44,7 +49,7 @@ class Screen:
 
     def line(self, text: str, *, style: str = "") -> None:
         """One thing that happened."""
-        self._console.print(Text.assemble("         ", (text, style)))
+        self._console.print(_indented(text, style))
 
     def table(self, table: Table) -> None:
         """A finished table."""
@@ -98,7 +103,7 @@ class JobView:
 
     def say(self, text: str, *, style: str = "yellow") -> None:
         """A line above the live table."""
-        self._console.print(Text.assemble("         ", (text, style)))
+        self._console.print(_indented(text, style))
 
     def note(self, node: str, status: str) -> None:
         """Show what the demonstration itself did to a node."""
@@ -110,7 +115,7 @@ class JobView:
         loss = f", loss {figures['loss']:.4f}" if "loss" in figures else ""
         self._figures = f"{event.address.stage} round {event.address.round + 1}: {event.text}{loss}"
         if not self._console.is_terminal:
-            self._console.print(f"         {self._figures}")
+            self._console.print(_indented(self._figures, ""))
 
     def _render(self) -> Group:
         table = Table(box=None, pad_edge=False)

@@ -20,7 +20,6 @@ from fedseal_cli.demonstration.processes import Services
 from fedseal_cli.demonstration.screen import JobView, Screen
 from fedseal_cli.demonstration.setting import DATASET, HOSPITALS, Setting, prepare
 from fedseal_cli.demonstration.summary import Auc, Audit, Summary
-from fedseal_crypto.secret import SecretBytes
 from fedseal_governance.consent import in_force
 from fedseal_governance.jobs import JobDocument, load_job
 from fedseal_governance.participation import attempts_of, records_used
@@ -81,14 +80,17 @@ class Demonstration:
                 job, detail = self._job(client, services)
                 screen.chapter("What the job leaves")
                 products = evidence.fetch(client, detail, setting.folder, now=now())
+                services.wait_until(self._all_cosigned, what="the hospitals' cosignatures")
         return self._conclude(job, detail, products, clause)
 
     # -- chapters --------------------------------------------------------------------------------------
 
     def _start(self, services: Services) -> None:
         listen = f"127.0.0.1:{self._setting.coordinator_port}"
-        folder = str(self._setting.party("coordinator"))
-        services.start("coordinator", "coordinator", "run", "--folder", folder, "--listen", listen)
+        folder = self._setting.party("coordinator")
+        # long enough for a killed process to start again on a busy laptop
+        (folder / "coordinator.yaml").write_text(f"listen: {listen}\nreturn_seconds: 40\n")
+        services.start("coordinator", "coordinator", "run", "--folder", str(folder))
         for hospital in HOSPITALS:
             self._start_node(services, hospital)
 
@@ -99,6 +101,10 @@ class Demonstration:
         with suppress(RemoteError):
             return {node.node for node in client.nodes().nodes} == set(HOSPITALS)
         return False
+
+    def _all_cosigned(self) -> bool:
+        """Whether every hospital has cosigned the coordinator's log as it stands after the job."""
+        return evidence.witnesses_of(self._setting.party("coordinator")) >= len(HOSPITALS)
 
     def _forbidden_job(self, client: Client) -> str:
         """Submit a job for a purpose that no policy allows; gives the clause that refused it."""
@@ -162,17 +168,13 @@ class Demonstration:
     def _withdraw(self) -> str:
         """A patient whose record is in use withdraws; recorded at the hospital while its node runs."""
         with open_party(self._setting.party(WITHDRAWING_AT)) as node:
-            consented = node.read(
-                lambda session: in_force(session, dataset=DATASET, purpose="DUO:0000006", now=now())
-            )
+            consented = node.read(lambda session: in_force(session, dataset=DATASET, purpose="DUO:0000006", now=now()))
             earlier = set(withdrawn_before(self._setting, WITHDRAWING_AT))
             pseudonym = min(consented - earlier)
             withdraw_consent(node, pseudonym)
         return pseudonym
 
-    def _conclude(
-        self, job: JobDocument, detail: pb.JobDetail, products: evidence.Products, clause: str
-    ) -> Summary:
+    def _conclude(self, job: JobDocument, detail: pb.JobDetail, products: evidence.Products, clause: str) -> Summary:
         setting, screen = self._setting, self._screen
         signer = evidence.verify_model(products, setting.party("coordinator"), now=now())
         screen.line(f"job record signed by {signer}; the model is the one it names")
@@ -238,4 +240,3 @@ def _auc(comparison: Comparison) -> Auc:
 
 def _bytes_up(detail: pb.JobDetail) -> float:
     return float(sum(json.loads(item.metrics).get("bytes_up_per_node", 0.0) for item in detail.rounds))
-

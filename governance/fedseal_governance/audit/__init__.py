@@ -6,6 +6,7 @@ and `verify_proof` need nothing but public keys. The entry's rules are in `entri
 """
 
 from fedseal_governance.audit.bundle import Exported
+from fedseal_governance.audit.check import CheckedLog, check_log
 from fedseal_governance.audit.checkpoints import SignedCheckpoint
 from fedseal_governance.audit.entries import CLOCK_SET_BACK, CLOCK_TOLERANCE, Entry
 from fedseal_governance.audit.errors import (
@@ -34,6 +35,7 @@ __all__ = [
     "AuditError",
     "AuditLog",
     "BundleMalformed",
+    "CheckedLog",
     "CheckpointWrong",
     "DocumentWrong",
     "Entry",
@@ -53,6 +55,7 @@ __all__ = [
     "SignedCheckpoint",
     "Verified",
     "Witness",
+    "check_log",
     "verify_bundle",
     "verify_proof",
 ]

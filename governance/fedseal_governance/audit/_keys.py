@@ -29,9 +29,7 @@ class CheckedCheckpoint:
     pinned: bool
 
 
-def check_checkpoint(
-    note: str, vkeys: Iterable[str], pinned: Iterable[NoteVerifier] | None
-) -> CheckedCheckpoint:
+def check_checkpoint(note: str, vkeys: Iterable[str], pinned: Iterable[NoteVerifier] | None) -> CheckedCheckpoint:
     """Verify a checkpoint with the keys beside it, or with pinned ones.
 
     Args:
@@ -62,9 +60,7 @@ def _log_key(note: str, known: Iterable[NoteVerifier]) -> NoteVerifier:
     origin = note.partition("\n")[0]
     keys = [key for key in known if key.kind is NoteKind.ED25519 and key.name == origin]
     if len(keys) != 1:
-        raise CheckpointWrong(
-            f"the keys hold {len(keys)} keys of the log {origin[:80]!r}; exactly one is needed."
-        )
+        raise CheckpointWrong(f"the keys hold {len(keys)} keys of the log {origin[:80]!r}; exactly one is needed.")
     return keys[0]
 
 

@@ -16,9 +16,7 @@ from fedseal_governance.audit.tables import AuditEntry, AuditNode
 from fedseal_governance.database import Base
 
 _LEAF = select(AuditEntry.leaf).where(AuditEntry.seq == bindparam("seq"))
-_NODE = select(AuditNode.hash).where(
-    AuditNode.level == bindparam("level"), AuditNode.index == bindparam("index")
-)
+_NODE = select(AuditNode.hash).where(AuditNode.level == bindparam("level"), AuditNode.index == bindparam("index"))
 _INSERT_NODES = insert(Base.metadata.tables[AuditNode.__tablename__])
 
 
@@ -59,9 +57,7 @@ class SqlNodeStore:
     def flush(self) -> None:
         """Write the inner nodes that were put; the leaves are written with their entries."""
         rows = [
-            {"level": level, "index": index, "hash": value}
-            for (level, index), value in self._new.items()
-            if level > 0
+            {"level": level, "index": index, "hash": value} for (level, index), value in self._new.items() if level > 0
         ]
         if rows:
             self._connection.execute(_INSERT_NODES, rows)

@@ -100,8 +100,7 @@ def write_bundle(
             _write(sink, session, latest, documents)
     except OSError as error:
         raise StorageError(
-            f"{target}: the bundle could not be written ({error.strerror}); free space or choose another "
-            "folder."
+            f"{target}: the bundle could not be written ({error.strerror}); free space or choose another folder."
         ) from error
     total = session.execute(select(func.count()).select_from(AuditEntry)).scalar_one()
     return Exported(path=target, size=latest.size, later=total - latest.size, documents=len(documents))
@@ -114,14 +113,10 @@ def _require_documents(documents: Mapping[Digest, bytes]) -> None:
         if sha256_hex(data) != digest:
             raise ExportRefused(f"the document {digest} has another digest, {sha256_hex(data)}.")
         if len(data) > form.MAX_DOCUMENT:
-            raise ExportRefused(
-                f"the document {digest} has {len(data)} bytes; the limit is {form.MAX_DOCUMENT}."
-            )
+            raise ExportRefused(f"the document {digest} has {len(data)} bytes; the limit is {form.MAX_DOCUMENT}.")
 
 
-def _write(
-    sink: _Sink, session: Session, latest: SignedCheckpoint, documents: Mapping[Digest, bytes]
-) -> None:
+def _write(sink: _Sink, session: Session, latest: SignedCheckpoint, documents: Mapping[Digest, bytes]) -> None:
     unnamed = set(documents)
     _write_lines(sink, form.ENTRIES, _entry_lines(session, latest.size, unnamed))
     if unnamed:

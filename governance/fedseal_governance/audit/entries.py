@@ -156,8 +156,7 @@ def _require_fit(entry: Entry) -> None:
     for field, text in (("actor", entry.actor), ("subject", entry.subject)):
         if not 0 < len(text) <= MAX_NAME or not text.isprintable():
             raise EntryRefused(
-                f"the {field} {text[:80]!r} of a {entry.type} entry is not 1 to {MAX_NAME} printable "
-                "characters."
+                f"the {field} {text[:80]!r} of a {entry.type} entry is not 1 to {MAX_NAME} printable characters."
             )
     _require_payload_free(entry.type, entry.details)
 

@@ -172,9 +172,7 @@ class AuditLog:
                 return latest.note
         root = merkle.root_at(head.size, store)
         note = sign_checkpoint(Checkpoint(origin=self.origin, size=head.size, root=root), self._signer)
-        session.add(
-            AuditCheckpoint(size=head.size, note=note, vkey=self._signer.verifier.vkey, created_at=now)
-        )
+        session.add(AuditCheckpoint(size=head.size, note=note, vkey=self._signer.verifier.vkey, created_at=now))
         session.flush()
         return note
 
@@ -187,9 +185,7 @@ class AuditLog:
         row = session.get(AuditCheckpoint, size)
         return None if row is None else with_cosignatures(session, row)
 
-    def add_cosignature(
-        self, session: Session, *, size: int, line: str, witness: NoteVerifier, now: datetime
-    ) -> None:
+    def add_cosignature(self, session: Session, *, size: int, line: str, witness: NoteVerifier, now: datetime) -> None:
         """Keep a witness's cosignature after verifying it; the same line twice changes nothing.
 
         Args:
@@ -226,8 +222,7 @@ class AuditLog:
         data = session.execute(select(AuditEntry.entry).where(AuditEntry.seq == seq)).scalar()
         if data is None or latest is None or seq >= latest.size:
             raise NotCovered(
-                f"no checkpoint of the log {self.origin} covers entry {seq}; make a checkpoint, or check the "
-                "number."
+                f"no checkpoint of the log {self.origin} covers entry {seq}; make a checkpoint, or check the number."
             )
         path = merkle.inclusion_proof(seq, latest.size, SqlNodeStore(session.connection()))
         return InclusionProof(seq=seq, entry=data, path=path, checkpoint=latest.note, keys=latest.vkeys)
@@ -279,8 +274,7 @@ class AuditLog:
             head = self._head(connection, lock=True)
         if head is None:
             raise StorageError(
-                f"the table audit_head of the log {self.origin} is damaged; restore the database from a "
-                "backup."
+                f"the table audit_head of the log {self.origin} is damaged; restore the database from a backup."
             )
         return head
 
@@ -289,9 +283,7 @@ class AuditLog:
         if row is None:
             return None
         if row.origin != self.origin:
-            raise StorageError(
-                f"this database holds the log {row.origin}, not {self.origin}; check the database URL."
-            )
+            raise StorageError(f"this database holds the log {row.origin}, not {self.origin}; check the database URL.")
         return _Head(row.size, row.last_time)
 
     def _require_extends(self, latest: SignedCheckpoint, size: int, store: SqlNodeStore) -> None:

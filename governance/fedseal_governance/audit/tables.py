@@ -63,9 +63,7 @@ class AuditCheckpoint(Base):
 
     __tablename__ = "audit_checkpoints"
 
-    size: Mapped[int] = mapped_column(
-        _Sequence, primary_key=True, autoincrement=False, comment="entries it covers"
-    )
+    size: Mapped[int] = mapped_column(_Sequence, primary_key=True, autoincrement=False, comment="entries it covers")
     note: Mapped[str] = mapped_column(Text, comment="the signed note without cosignatures")
     vkey: Mapped[str] = mapped_column(Text, comment="the key that signed it")
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -79,9 +77,7 @@ class AuditCosignature(Base):
     size: Mapped[int] = mapped_column(
         BigInteger, primary_key=True, autoincrement=False, comment="the checkpoint's size"
     )
-    vkey: Mapped[str] = mapped_column(
-        String(MAX_KEY_NAME + 60), primary_key=True, comment="the witness's verifier key"
-    )
+    vkey: Mapped[str] = mapped_column(String(MAX_KEY_NAME + 60), primary_key=True, comment="the witness's verifier key")
     line: Mapped[str] = mapped_column(Text, comment="the signature line, with its newline")
     received_at: Mapped[datetime] = mapped_column(UtcDateTime)
 

@@ -117,9 +117,7 @@ class _Walk:
             if not follows(entry, self.last_time):
                 raise EntryWrong("its time is earlier than the entry before it")
         except EntryWrong as error:
-            raise EntryWrong(
-                f"entry {seq} of {self.checkpoint.origin} is wrong: {error}", entry=seq
-            ) from error
+            raise EntryWrong(f"entry {seq} of {self.checkpoint.origin} is wrong: {error}", entry=seq) from error
         self.last_time = entry.time
         self.first_time = self.first_time or entry.time
         if self.named_by:
@@ -209,9 +207,13 @@ def _compare_roots(bundle: BundleReader, walk: _Walk) -> None:
         nonlocal count
         for data in _entry_lines(stream):
             if count == walk.checkpoint.size:
-                raise EntryWrong(
-                    f"entry {count} of {walk.checkpoint.origin} was added; the checkpoint does not know it.",
-                    entry=count,
+                raise (
+                    malformed[0]
+                    if malformed
+                    else EntryWrong(
+                        f"entry {count} of {walk.checkpoint.origin} was added; the checkpoint does not know it.",
+                        entry=count,
+                    )
                 )
             if not malformed:
                 _collect(malformed, walk, count, data)
@@ -230,9 +232,7 @@ def _compare_roots(bundle: BundleReader, walk: _Walk) -> None:
             "without right leaf hashes in the bundle the wrong entry cannot be named."
         )
     if bundle.has(form.LEAVES):
-        raise LeavesWrong(
-            "the entries are right, but the file leaves is not theirs; export the bundle again."
-        )
+        raise LeavesWrong("the entries are right, but the file leaves is not theirs; export the bundle again.")
 
 
 def _collect(malformed: list[EntryWrong], walk: _Walk, seq: int, data: bytes) -> None:

@@ -96,9 +96,7 @@ def _seen(row: AuditSeen) -> SeenCheckpoint:
     return SeenCheckpoint(checkpoint=checkpoint, note=row.note, seen_at=row.seen_at)
 
 
-def _require_extension(
-    seen: SeenCheckpoint | None, offered: Checkpoint, note: str, proof: Sequence[bytes]
-) -> None:
+def _require_extension(seen: SeenCheckpoint | None, offered: Checkpoint, note: str, proof: Sequence[bytes]) -> None:
     if seen is None:
         return  # trust begins with the first checkpoint seen
     before = seen.checkpoint
@@ -110,9 +108,7 @@ def _require_extension(
             offered=note,
         )
     try:
-        verify_consistency(
-            before.size, offered.size, proof=proof, old_root=before.root, new_root=offered.root
-        )
+        verify_consistency(before.size, offered.size, proof=proof, old_root=before.root, new_root=offered.root)
     except ProofInvalid as error:
         raise ForkDetected(
             f"the log {offered.origin} offers {_named(offered)}, which does not provably extend "

@@ -10,8 +10,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.x509.oid import NameOID
 
 from fedseal.authority.errors import CertificateUnreadable
-from fedseal_crypto.certificates import PartyAddress, TrustRoot
+from fedseal_crypto.certificates import PartyAddress, Revocations, TrustRoot
 from fedseal_crypto.certificates.addresses import parse_addresses
+from fedseal_crypto.certificates.revocations import parse_revocations
 from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.errors import PeerError
 
@@ -58,13 +59,24 @@ def verify(pem: bytes, *, root_pem: bytes, revocations_pem: bytes, now: datetime
     Raises:
         CryptoError: It does not hold; the sentence says why.
     """
-    address = _root_address(root_pem)
-    root = TrustRoot(root_pem, address.federation)
+    root = TrustRoot(root_pem, _root_address(root_pem).federation)
     revocations = root.load_revocations(revocations_pem, now=now)
     if _use(_parse(pem, "the certificate")) == "identity":
         root.verify_identity(pem, now=now, revocations=revocations)
     else:
         root.verify_tls(pem, now=now, revocations=revocations)
+
+
+def historic_trust(root_pem: bytes, revocations_pem: bytes) -> tuple[TrustRoot, Revocations]:
+    """A root and a revocation list for judging something that was signed in the past.
+
+    The list may be out of date by now: it answers for the time of the signature.
+
+    Raises:
+        CryptoError: The root is none, or did not sign the list.
+    """
+    root = TrustRoot(root_pem, _root_address(root_pem).federation)
+    return root, parse_revocations(revocations_pem, x509.load_pem_x509_certificate(root_pem))
 
 
 def _root_address(root_pem: bytes) -> PartyAddress:

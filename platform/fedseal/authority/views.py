@@ -9,6 +9,7 @@ from fedseal.authority.errors import InviteeInvalid
 from fedseal.authority.register import RegisteredParty
 from fedseal_crypto.identity import PartyKind, Role
 from fedseal_governance.documents import suggestion
+from fedseal_governance.four_eyes import require_compatible
 
 INVITED_KINDS = (PartyKind.NODE, PartyKind.COORDINATOR, PartyKind.CUSTODIAN, PartyKind.PERSON)
 
@@ -23,6 +24,7 @@ class Invitee(RegisteredParty):
 
         Raises:
             InviteeInvalid: An unknown kind or role, a person without a role, or a role for a machine.
+            RefusedError: One person would hold both sides of a four-eyes rule.
         """
         known = [str(item) for item in INVITED_KINDS]
         if kind not in known:
@@ -31,6 +33,8 @@ class Invitee(RegisteredParty):
         for role in roles:
             if role not in words:
                 raise InviteeInvalid(f"{role!r} is not a role; {_instead(role, words)}")
+        if roles:
+            require_compatible(name, map(Role, roles))
         if kind == PartyKind.PERSON and not roles:
             raise InviteeInvalid(f"{name} needs at least one --role: {', '.join(words)}.")
         if kind != PartyKind.PERSON and roles:

@@ -16,6 +16,7 @@ class CoordinatorSettings(BaseModel):
         database: SQLAlchemy URL; the embedded database in the folder if left out.
         offer_seconds: how long nodes may take to accept a job.
         gather_seconds: how long a round waits for nodes that were never seen since the start.
+        return_seconds: how long the next round waits for a node that left during this one.
         patience_seconds: how long a job waits for its minimum cohort before it fails.
         reconnect_grace_seconds: how long a broken stream may take to come back within a round.
         retry_pause_seconds: pause before a round is tried again.
@@ -29,6 +30,7 @@ class CoordinatorSettings(BaseModel):
     database: str | None = None
     offer_seconds: Seconds = 600.0
     gather_seconds: Seconds = 10.0
+    return_seconds: Annotated[float, Field(ge=0, le=86_400)] = 10.0
     patience_seconds: Seconds = 900.0
     reconnect_grace_seconds: Seconds = 2.0
     retry_pause_seconds: Seconds = 1.0

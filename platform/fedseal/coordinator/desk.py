@@ -91,7 +91,7 @@ class JobDesk:
         self._answers: dict[str, bool] = dict(stored.answers)
         self._active: ActiveRound | None = None
         self._excluded: set[str] = set()
-        self._gone: set[str] = set()
+        self._left_at: dict[str, datetime] = {}
         self._waiting_since = now
         self._pause_until: datetime | None = None
         self._last_end: pb.Instruction | None = None
@@ -124,7 +124,7 @@ class JobDesk:
         """A node is present (again): offer the job, and bring it up to date with the current round."""
         if session.node not in self._stored.document.nodes or self.ended:
             return
-        self._gone.discard(session.node)
+        self._left_at.pop(session.node, None)
         if session.node not in self._answers:
             session.send(pb.Instruction(job_offer=pb.JobOffer(job=self.digest, document=self._stored.envelope)))
             return
@@ -136,11 +136,15 @@ class JobDesk:
         if active.driver.belongs(ClientId(session.node), session.session):
             self._instruct(active, session)
         else:
-            self.lost(session.node)
+            # another process of the node: it has lost the secrets of this attempt
+            self._leave(session.node)
 
-    def lost(self, node: str) -> None:
+    def lost(self, node: str, *, now: datetime) -> None:
         """A node is gone, or came back as another process that has lost the round's secrets."""
-        self._gone.add(node)
+        self._left_at[node] = now
+        self._leave(node)
+
+    def _leave(self, node: str) -> None:
         active = self._active
         if active is not None and ClientId(node) in active.opened.plan.members:
             active.driver.leave(ClientId(node))
@@ -271,7 +275,7 @@ class JobDesk:
         """The roster, or None while it is worth waiting for more nodes."""
         wanted = {node for node, accepted in self._answers.items() if accepted} - self._excluded
         present = [item for item in self._around.attendance.all() if item.node in wanted]
-        missing = wanted - {item.node for item in present} - self._gone
+        missing = wanted - {item.node for item in present} - self._given_up(now)
         waited = (now - self._waiting_since).total_seconds()
         enough = len(present) >= self._run.minimum_cohort
         if enough and (not missing or waited >= self._around.settings.gather_seconds):
@@ -283,6 +287,11 @@ class JobDesk:
             )
             raise RefusalError(sentence)
         return None
+
+    def _given_up(self, now: datetime) -> frozenset[str]:
+        """Nodes that left so long ago that rounds begin without waiting for them."""
+        limit = self._around.settings.return_seconds
+        return frozenset(node for node, left in self._left_at.items() if (now - left).total_seconds() >= limit)
 
     def _activate(self, opened: OpenedRound, log_size: int, now: datetime) -> ActiveRound:
         address = opened.plan.address

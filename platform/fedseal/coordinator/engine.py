@@ -187,7 +187,11 @@ class Engine:
 
     def _submit(self, document: bytes, person: Party) -> Digest:
         now = self._clock()
-        submission: Submission = self._admission.admit(document, person, self._attendance.all(), now=now)
+        try:
+            submission: Submission = self._admission.admit(document, person, self._attendance.all(), now=now)
+        except RefusalError as error:
+            self._ledger.refused_at_submission(document, person=person.label, reason=str(error), now=now)
+            raise
         self._ledger.submit(submission, now=now)
         self._load(submission.digest)
         desk = self._desks[submission.digest]
@@ -240,7 +244,7 @@ class Engine:
                 session.close()
                 self._attendance.leave(session)
                 for desk in self._desks.values():
-                    desk.lost(session.node)
+                    desk.lost(session.node, now=self._clock())
         return True
 
     def _tick(self, now: datetime) -> None:
@@ -249,7 +253,7 @@ class Engine:
             if (now - since).total_seconds() >= grace:
                 del self._departures[node]
                 for desk in self._desks.values():
-                    desk.lost(node)
+                    desk.lost(node, now=now)
         for digest, desk in tuple(self._desks.items()):
             try:
                 self._guarding(desk, lambda desk=desk: desk.tick(now))  # type: ignore[misc]  # bound per loop

@@ -147,6 +147,7 @@ class Agent:
             self._me.local_states.forget(end.job)
         if self._current is not None and self._current.address.job == end.job:
             self._forget()
+        self._witness.look()
         _log.info("job ended", job=end.job[:12], outcome=outcome)
 
     # -- rounds ----------------------------------------------------------------------------------------

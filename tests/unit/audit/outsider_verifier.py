@@ -82,7 +82,10 @@ def verify(path: Path, trusted: tuple[str, ...] = ()) -> str:
 
 def signatures(note: str) -> Iterator[tuple[str, bytes, bytes]]:
     """Key name, key id and signature of each line below the last empty line."""
-    for line in note.rpartition("\n\n")[2].removesuffix("\n").split("\n"):
+    lines = note.rpartition("\n\n")[2].split("\n")
+    if lines.pop() or any(letter < " " for letter in note if letter != "\n"):
+        raise Wrong("the checkpoint does not end in a newline or holds control characters")
+    for line in lines:
         dash, _, rest = line.partition(" ")
         name, _, encoded = rest.partition(" ")
         if dash != "\u2014" or not name:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,6 +37,10 @@ def _proof(party: "Party", seq: int) -> InclusionProof:
 
 def _consistency(party: "Party", old: int, new: int) -> tuple[Hash, ...]:
     return party.database.read(lambda session: party.log.consistency(session, old, new))
+
+
+def _cosigned(node: "Party", session: Session, note: str, log: "Party") -> str:
+    return node.witness.check_and_cosign(session, note, log.verifier, proof=(), now=node.now)
 
 
 def test_sequence_numbers_start_at_zero_without_gaps(party: "Party") -> None:
@@ -134,7 +139,7 @@ def test_consistency_between_any_two_sizes(party: "Party") -> None:
         roots.append(open_checkpoint(party.checkpoint(), party.verifier).checkpoint.root)
     for new in range(10):
         for old in range(new + 1):
-            proof = party.database.read(lambda session, old=old, new=new: party.log.consistency(session, old, new))
+            proof = _consistency(party, old, new)
             verify_consistency(old, new, proof=proof, old_root=roots[old], new_root=roots[new])
     with pytest.raises(NotCovered):
         _consistency(party, 3, 10)
@@ -144,10 +149,7 @@ def test_cosignatures_are_verified_kept_and_shown(party: "Party", make_party: "C
     node = make_party("cleveland")
     party.grow(4)
     note = party.checkpoint()
-    line = node.database.run(
-        "cosign",
-        lambda session: node.witness.check_and_cosign(session, note, party.verifier, proof=(), now=node.now),
-    )
+    line = node.database.run("cosign", lambda session: _cosigned(node, session, note, party))
 
     def add(session: Session, size: int = 4, text: str = line) -> None:
         party.log.add_cosignature(session, size=size, line=text, witness=node.witness.verifier, now=party.now)
@@ -159,11 +161,11 @@ def test_cosignatures_are_verified_kept_and_shown(party: "Party", make_party: "C
     opened = open_checkpoint(with_line, party.verifier, [node.witness.verifier])
     assert [item.verifier.name for item in opened.cosignatures] == ["fedseal/hearts/cleveland"]
     with pytest.raises(NotCovered):
-        party.database.run("wrong size", lambda session: add(session, size=3))
+        party.database.run("wrong size", partial(add, size=3))
     with pytest.raises(CheckpointWrong):
-        party.database.run("no line", lambda session: add(session, text="junk\n"))
+        party.database.run("no line", partial(add, text="junk\n"))
     with pytest.raises(CheckpointWrong):
-        party.database.run("another key", lambda session: add(session, text=note.split("\n\n")[1]))
+        party.database.run("another key", partial(add, text=note.split("\n\n")[1]))
 
 
 def test_earlier_checkpoints_stay_available(party: "Party") -> None:

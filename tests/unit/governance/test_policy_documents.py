@@ -154,7 +154,7 @@ def test_difference_in_words(policy_bytes: bytes) -> None:
         (
             b"health or medical",
             b"health and medical",
-            'policy.yaml, line 5: the label of DUO:0000006 is not "health and medical or biomedical research"; ',
+            'line 5: the label of DUO:0000006 is not "health and medical or biomedical research"; write "health',
         ),
         (b"DUO:0000006", b"DUO:0000066", 'line 5: "DUO:0000066" is not a purpose of the Data Use Ontology'),
         (

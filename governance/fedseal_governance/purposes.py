@@ -10,10 +10,10 @@ Rules kept here:
    disease code, or by a broader purpose; one disease code never covers another, because the disease
    ontology is not consulted (left out here).
 
-Reference: GA4GH Data Use Ontology, release 2021-02-23 (github.com/EBISPOT/DUO, CC BY 4.0). ``broader``
-follows from the terms' definitions: general research "includes health/medical/biomedical purposes [and]
-the study of population origins or ancestry"; health research "does not include the study of population
-origins or ancestry".
+Reference: GA4GH Data Use Ontology (github.com/EBISPOT/DUO, CC BY 4.0). ``broader`` follows from the terms'
+definitions: general research "includes but is not limited to: health/medical/biomedical purposes, fundamental
+biology research, the study of population origins or ancestry"; health research "does not include the study of
+population origins or ancestry".
 """
 
 import re

@@ -63,7 +63,7 @@ class RoundRecord(_Frozen):
     Attributes:
         cohort: how many contributions are in the sum, 0 for a failed attempt.
         roster: nodes that began it.
-        recovered: nodes that left after the keys were shared and whose masks were removed.
+        recovered: nodes of the roster that are not in the sum; the masks of those that had shared keys were removed.
         figures: published sums and means over the cohort.
     """
 

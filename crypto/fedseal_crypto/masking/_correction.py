@@ -9,17 +9,21 @@ The owner committed to the secret before it was shared out, so a candidate can b
    m = t + 1 on; bounded, so that nobody can make the server search for ever.
 
 If all fail, either too many holders or the owner itself lied; the two cannot be told apart from shares alone.
+
+A secret that matches is the right one, but the polynomial behind it need not be: colluding holders can choose
+errors that cancel at 0. That holders are wrong is proven only if so many shares lie on the polynomial that,
+without c of them, a threshold is left: those determine it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from itertools import combinations, islice
+from itertools import chain, combinations, islice
 from typing import final
 
 from fedseal_crypto.masking._shamir import PRIME, ShareInvalid, lagrange_at, recover_secret, share_value
 
-_MOST_SUBSETS = 2_000  # about a tenth of a second at 100 holders
+_MOST_SUBSETS = 500  # about half a second at 100 holders
 
 Polynomial = list[int]  # coefficients modulo the prime, constant term first, no leading zero
 
@@ -27,16 +31,24 @@ Polynomial = list[int]  # coefficients modulo the prime, constant term first, no
 @final
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """A secret that matches its commitment, and the holders whose shares do not lie on its polynomial."""
+    """A secret that matches its commitment.
+
+    Attributes:
+        secret: 32 bytes.
+        odd: Holders whose shares do not lie on the polynomial that was found; empty if none had to be looked for.
+        proven: Whether enough shares lie on it that those of `odd` must be wrong.
+    """
 
     secret: bytes
-    wrong: frozenset[int]
+    odd: frozenset[int] = frozenset()
+    proven: bool = True
 
 
 def recover_committed(
     shares: Mapping[int, bytes],
     *,
     threshold: int,
+    corrupted: int,
     matches: Callable[[bytes], bool],
     distrusted: AbstractSet[int] = frozenset(),
 ) -> Recovered | None:
@@ -45,18 +57,20 @@ def recover_committed(
     Args:
         shares: By evaluation point; at least `threshold` of them.
         threshold: t.
+        corrupted: c, holders that may collude.
         matches: Whether a candidate is what the owner committed to.
         distrusted: Points whose shares were wrong for another owner; tried last.
     """
     points = sorted(shares, key=lambda x: (x in distrusted, x))
     first = _candidate({x: shares[x] for x in points[:threshold]})
     if first is not None and matches(first):
-        return Recovered(first, frozenset())
+        return Recovered(first)
     usable = {x: share_value(shares[x]) for x in points if _in_range(shares[x])}
     for subset in _likely_subsets(usable, threshold):
         candidate = _candidate({x: shares[x] for x in subset})
         if candidate is not None and matches(candidate):
-            return Recovered(candidate, _off_polynomial(shares, subset))
+            odd = _off_polynomial(shares, subset)
+            return Recovered(candidate, odd, proven=len(shares) - len(odd) >= threshold + corrupted)
     return None
 
 
@@ -66,9 +80,9 @@ def _likely_subsets(values: Mapping[int, int], threshold: int) -> Iterator[tuple
         yield decoded
     points = tuple(values)
     spare = len(points) - threshold
-    for left_out in range(1, spare + 1):
-        for gone in islice(combinations(points, left_out), _MOST_SUBSETS):
-            yield tuple(x for x in points if x not in gone)[:threshold]
+    sets = chain.from_iterable(combinations(points, left_out) for left_out in range(1, spare + 1))
+    for gone in islice(sets, _MOST_SUBSETS):
+        yield tuple(x for x in points if x not in gone)[:threshold]
 
 
 def _candidate(shares: Mapping[int, bytes]) -> bytes | None:

@@ -29,10 +29,20 @@ from fedseal_crypto.secret import SecretBytes
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blame:
-    """A member sent a share that does not belong to an owner's committed secret."""
+    """A share does not belong to the secret that its owner committed to.
+
+    One of the two is at fault: the holder sent another share than it got, or the owner gave it a wrong one. The
+    sealed share, which the owner signed, settles which, if the holder opens it.
+
+    Attributes:
+        holder: Who sent the share.
+        owner: Whose secret it should belong to.
+        proven: Whether even c colluding members could not have made an honest share look odd. A hint if False.
+    """
 
     holder: ClientId
     owner: ClientId
+    proven: bool
 
 
 @final
@@ -123,6 +133,7 @@ def _recover_all(collected: Collected) -> tuple[dict[MemberIndex, SecretBytes], 
         found = recover_committed(
             theirs,
             threshold=threshold,
+            corrupted=collected.parameters.corrupted,
             matches=lambda secret, owner=owner: _is_committed(collected, owner, secret),  # type: ignore[misc]  # mypy cannot infer a lambda with a default
             distrusted=distrusted,
         )
@@ -135,8 +146,10 @@ def _recover_all(collected: Collected) -> tuple[dict[MemberIndex, SecretBytes], 
                 needed=threshold,
             )
         secrets[owner] = SecretBytes(found.secret)
-        distrusted |= found.wrong
-        blamed += [Blame(holder=roster[point - 1], owner=roster[owner]) for point in sorted(found.wrong)]
+        distrusted |= found.odd
+        blamed += [
+            Blame(holder=roster[point - 1], owner=roster[owner], proven=found.proven) for point in sorted(found.odd)
+        ]
     return secrets, tuple(blamed)
 
 

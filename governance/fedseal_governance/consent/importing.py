@@ -101,7 +101,7 @@ def import_consents(act: Act, dataset: str, path: Path) -> ImportReport:
     )
     act.note(
         "consent.imported",
-        dataset,
+        f"dataset/{dataset}",
         file=report.digest,
         rows=report.rows,
         added=report.added,

@@ -96,7 +96,7 @@ def record(act: Act, dataset: str, consent: Consent) -> None:
         )
     )
     act.session.flush()
-    act.note("consent.recorded", dataset, consents=1, purpose=consent.purpose, form=consent.form_version)
+    act.note("consent.recorded", f"dataset/{dataset}", consents=1, purpose=consent.purpose, form=consent.form_version)
 
 
 def withdraw(
@@ -138,7 +138,7 @@ def withdraw(
         )
     )
     act.session.flush()
-    act.note("consent.withdrawn", dataset, consents=len(ended), purpose=purpose)
+    act.note("consent.withdrawn", f"dataset/{dataset}", consents=len(ended), purpose=purpose)
     return len(ended)
 
 

@@ -89,7 +89,7 @@ def register(act: Act, facts: DatasetFacts, *, filename: str, source: str) -> Re
     act.session.flush()
     act.note(
         "dataset.registered",
-        schema.dataset,
+        f"dataset/{schema.dataset}",
         schema=row.schema_digest,
         rows=facts.row_count,
         content=facts.content_digest,
@@ -117,9 +117,7 @@ def list_registered(session: Session) -> tuple[Registration, ...]:
     return tuple(_registration(row) for row in session.scalars(query))
 
 
-def compare(
-    registration: Registration, now: DatasetFacts, *, row_tolerance_percent: int = 0
-) -> tuple[str, ...]:
+def compare(registration: Registration, now: DatasetFacts, *, row_tolerance_percent: int = 0) -> tuple[str, ...]:
     """What changed since a dataset was registered, in sentences; nothing when it is as approved.
 
     Args:
@@ -142,9 +140,7 @@ def compare(
         )
     elif row_tolerance_percent == 0 and now.content_digest != before.content_digest:
         sentences.append("cells have changed since the dataset was registered")
-    return tuple(
-        f"Dataset {registration.name}: {sentence}; register it again to approve." for sentence in sentences
-    )
+    return tuple(f"Dataset {registration.name}: {sentence}; register it again to approve." for sentence in sentences)
 
 
 def _current_row(session: Session, name: str) -> DatasetRow | None:
@@ -174,9 +170,9 @@ def _schema_changes(before: DatasetSchema, now: DatasetSchema) -> list[str]:
     new = {column.name: column for column in now.columns}
     sentences = [f"the column {name} was added" for name in new if name not in old]
     sentences += [f"the column {name} was removed" for name in old if name not in new]
-    for name in old:
+    for name, column in old.items():
         if name in new:
-            sentences += _column_changes(old[name], new[name])
+            sentences += _column_changes(column, new[name])
     if not sentences and [*old] != [*new]:
         sentences.append("the columns are in another order")
     return sentences or ["the text of its schema changed"]

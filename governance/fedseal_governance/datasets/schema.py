@@ -79,9 +79,7 @@ class Column(Document):
             raise fault(f"{where} lists a category twice", "keep one", key="categories")
         if (self.type is ColumnType.NUMBER) != (self.range is not None):
             wanted = "has no range" if self.range is None else "has a range but is not a number"
-            raise fault(
-                f"{where} {wanted}", "write `range: [lowest, highest]`, for a number only", key="range"
-            )
+            raise fault(f"{where} {wanted}", "write `range: [lowest, highest]`, for a number only", key="range")
         if self.range is not None and not self.range[0] < self.range[1]:
             raise fault(f"the range of {where} is empty", "write the lower bound first", key="range")
         self._check_positive(where)
@@ -89,24 +87,14 @@ class Column(Document):
 
     def _check_positive(self, where: str) -> None:
         if self.role is ColumnRole.TARGET and self.type is ColumnType.NUMBER:
-            raise fault(
-                f"{where} is a target but a number", "write `type: category` or `boolean`", key="type"
-            )
+            raise fault(f"{where} is a target but a number", "write `type: category` or `boolean`", key="type")
         needed = self.role is ColumnRole.TARGET and self.type is ColumnType.CATEGORY
         if needed != bool(self.positive):
-            wanted = (
-                "does not say which values count as yes"
-                if needed
-                else "has `positive` but is no category target"
-            )
-            raise fault(
-                f"{where} {wanted}", "list them under `positive`, for a category target only", key="positive"
-            )
+            wanted = "does not say which values count as yes" if needed else "has `positive` but is no category target"
+            raise fault(f"{where} {wanted}", "list them under `positive`, for a category target only", key="positive")
         unknown = [value for value in self.positive if value not in self.categories]
         if unknown:
-            raise fault(
-                f"`{unknown[0]}` is no category of {where}", "choose from its categories", key="positive"
-            )
+            raise fault(f"`{unknown[0]}` is no category of {where}", "choose from its categories", key="positive")
         if self.positive and set(self.positive) == set(self.categories):
             raise fault(f"every category of {where} counts as yes", "leave at least one out", key="positive")
 

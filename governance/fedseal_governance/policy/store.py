@@ -107,7 +107,7 @@ def propose(act: Act, content: bytes, *, filename: str, organisation: str) -> St
     )
     act.session.add(row)
     act.session.flush()
-    act.note("policy.proposed", digest, name=document.policy, version=document.version)
+    act.note("policy.proposed", f"policy/{digest}", name=document.policy, version=document.version)
     return _stored(act.session, row)
 
 
@@ -140,10 +140,10 @@ def approve(act: Act, digest: Digest, signature: SignedDocument, trust: Trust) -
     act.session.add(
         PolicySignatureRow(policy=digest, signer=newest.label, key_id=newest.public.key_id, signed_at=act.now)
     )
-    act.note("policy.signed", digest, name=row.name, version=row.version, officer=newest.label)
+    act.note("policy.signed", f"policy/{digest}", name=row.name, version=row.version, officer=newest.label)
     if _is_complete(officers, document, row.proposer):
         row.state, row.approved_at = approved, act.now
-        act.note("policy.approved", digest, name=row.name, version=row.version, officers=len(officers))
+        act.note("policy.approved", f"policy/{digest}", name=row.name, version=row.version, officers=len(officers))
         _enter_if_due(act, row, document)
     act.session.flush()
     return _stored(act.session, row)
@@ -185,6 +185,16 @@ def settle(act: Act) -> None:
         elif row.state is PolicyState.APPROVED:
             _enter_if_due(act, row, document)
     act.session.flush()
+
+
+def due(session: Session, now: datetime) -> bool:
+    """Whether `settle` would change anything."""
+    open_states = (PolicyState.PROPOSED, PolicyState.APPROVED, PolicyState.IN_FORCE)
+    for row in session.scalars(select(PolicyRow).where(PolicyRow.state.in_(open_states))):
+        valid = load_policy(row.content, row.name).valid
+        if valid.until < _today(now) or (row.state is PolicyState.APPROVED and valid.start <= _today(now)):
+            return True
+    return False
 
 
 def in_force(session: Session, dataset: str, *, trust: Trust, now: datetime) -> StoredPolicy | None:
@@ -305,7 +315,7 @@ def _enter_if_due(act: Act, row: PolicyRow, document: PolicyDocument) -> None:
     act.session.flush()
     row.state = after(row.state, PolicyStep.ENTER, title=document.title)
     row.in_force_at = act.now
-    act.note("policy.in_force", row.digest, name=row.name, version=row.version)
+    act.note("policy.in_force", f"policy/{row.digest}", name=row.name, version=row.version)
 
 
 def _end(act: Act, row: PolicyRow, step: PolicyStep, *, document: PolicyDocument, reason: str) -> None:
@@ -313,7 +323,7 @@ def _end(act: Act, row: PolicyRow, step: PolicyStep, *, document: PolicyDocument
     row.ended_at = act.now
     row.reason = reason
     act.session.flush()
-    act.note(f"policy.{row.state.value}", row.digest, name=row.name, version=row.version, reason=reason)
+    act.note(f"policy.{row.state.value}", f"policy/{row.digest}", name=row.name, version=row.version, reason=reason)
 
 
 def _verify_again(stored: StoredPolicy, trust: Trust) -> None:

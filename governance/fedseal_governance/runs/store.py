@@ -159,9 +159,7 @@ def open_round(session: Session, digest: str) -> RoundRow | None:
     return session.scalar(select(RoundRow).where(RoundRow.job == digest, RoundRow.state == RoundState.OPEN))
 
 
-def end_round(
-    session: Session, key: RoundKey, state: RoundState, now: datetime, reason: str = ""
-) -> RoundRow:
+def end_round(session: Session, key: RoundKey, state: RoundState, now: datetime, reason: str = "") -> RoundRow:
     """Close an attempt, with or without a sum.
 
     Raises:
@@ -241,16 +239,12 @@ def add_artefact(session: Session, row: ArtefactRow) -> None:
         session.add(row)
         session.flush()
     elif earlier.size != row.size:
-        raise RefusedError(
-            f"the {row.kind} {row.digest[:12]} has {row.size} bytes, but {earlier.size} were noted"
-        )
+        raise RefusedError(f"the {row.kind} {row.digest[:12]} has {row.size} bytes, but {earlier.size} were noted")
 
 
 def artefacts(session: Session, digest: str, *, kind: str | None = None) -> tuple[ArtefactRow, ...]:
     """The files of a job, or those of one kind."""
-    query = (
-        select(ArtefactRow).where(ArtefactRow.job == digest).order_by(ArtefactRow.kind, ArtefactRow.digest)
-    )
+    query = select(ArtefactRow).where(ArtefactRow.job == digest).order_by(ArtefactRow.kind, ArtefactRow.digest)
     if kind is not None:
         query = query.where(ArtefactRow.kind == kind)
     return tuple(session.scalars(query))

@@ -24,7 +24,6 @@ from fedseal_governance.columns import DIGEST_LENGTH, NAME_LENGTH, Base, UtcDate
 class JobState(StrEnum):
     """Where a job stands at the coordinator."""
 
-    SUBMITTED = "submitted"
     OFFERED = "offered"
     RUNNING = "running"
     FINISHED = "finished"
@@ -39,7 +38,6 @@ class JobState(StrEnum):
 
 
 JOB_TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
-    JobState.SUBMITTED: frozenset({JobState.OFFERED, JobState.REFUSED, JobState.STOPPED, JobState.FAILED}),
     JobState.OFFERED: frozenset({JobState.RUNNING, JobState.REFUSED, JobState.STOPPED, JobState.FAILED}),
     JobState.RUNNING: frozenset({JobState.FINISHED, JobState.FAILED, JobState.STOPPED}),
     JobState.FINISHED: frozenset(),
@@ -71,9 +69,7 @@ class JobRow(Base):
 
     digest: Mapped[str] = mapped_column(String(DIGEST_LENGTH), primary_key=True)
     name: Mapped[str] = mapped_column(String(NAME_LENGTH))
-    envelope: Mapped[bytes] = mapped_column(
-        LargeBinary, comment="the job file with its signature, as received"
-    )
+    envelope: Mapped[bytes] = mapped_column(LargeBinary, comment="the job file with its signature, as received")
     schema: Mapped[bytes] = mapped_column(LargeBinary, comment="the schema file that the nodes share")
     submitted_by: Mapped[str] = mapped_column(String(NAME_LENGTH))
     submitted_at: Mapped[datetime] = mapped_column(UtcDateTime())
@@ -124,9 +120,7 @@ class RoundRow(Base):
     closed_steps: Mapped[int] = mapped_column(default=0, comment="protocol steps that take no more messages")
     reason: Mapped[str] = mapped_column(Text, default="")
     survivors: Mapped[str] = mapped_column(Text, default="[]", comment="JSON list of nodes in the sum")
-    recovered: Mapped[str] = mapped_column(
-        Text, default="[]", comment="JSON list of nodes whose masks were removed"
-    )
+    recovered: Mapped[str] = mapped_column(Text, default="[]", comment="JSON list of nodes whose masks were removed")
     figures: Mapped[str] = mapped_column(Text, default="{}", comment="JSON object of published figures")
 
     __table_args__ = (

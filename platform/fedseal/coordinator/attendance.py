@@ -31,6 +31,7 @@ class Session:
     policies: tuple[bytes, ...]
     datasets: Mapping[str, bytes]
     software: str
+    closed: bool = False
     outbox: "queue.Queue[pb.Instruction | None]" = field(default_factory=lambda: queue.Queue(_QUEUE_LIMIT))
 
     @property
@@ -52,6 +53,7 @@ class Session:
 
     def close(self) -> None:
         """End the stream; the node will connect again."""
+        self.closed = True
         while True:
             try:
                 self.outbox.put_nowait(_END)

@@ -29,8 +29,10 @@ _ROWS_FIGURE = "rows"
 
 
 def export_model(run: JobRun) -> bytes | None:
-    """The trained model as a file, or None if training has not completed."""
-    published = run.progress.published
+    """The newest model as a file, or None if no training round has completed."""
+    published = dict(run.progress.published)
+    if not run.finished and run.stage.name == TRAINING_STAGE and run.progress.round > 0:
+        published[TRAINING_STAGE] = run.stage.method.export(run.plan(), run.progress.state)
     if TRAINING_STAGE not in published:
         return None
     model = build_model(

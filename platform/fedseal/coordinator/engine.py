@@ -216,6 +216,8 @@ class Engine:
                 self._guarding(desk, lambda: desk.stop(f"stopped by {event.person}: {event.reason}", self._clock()))
 
     def _arrived(self, session: Session) -> None:
+        if session.closed:
+            return  # the stream broke before its arrival was handled
         self._attendance.enter(session)
         departed = self._departures.pop(session.node, None)
         welcome = pb.Welcome(

@@ -279,7 +279,7 @@ class Agent:
         sentence = str(error)
         code = type(error).__name__
         _log.warning("round refused", round=str(address), code=code, sentence=sentence)
-        self._me.ledger.refused(address, code=code, sentence=sentence, now=self._me.clock())
+        self._me.ledger.refused(address, error, now=self._me.clock())
         if self._me.ledger.known_job(address.job) is not None:
             self._me.ledger.round_ended(address, completed=False)
         self._me.local_states.settle(address.job, keep=False)

@@ -36,6 +36,7 @@ class CoordinatorConnection:
         self._stopping = stopping
         self._channel = tls.open_channel(address, material, service_name=service_name)
         self._stub = CoordinationStub(self._channel)
+        self._stream: grpc.Call | None = None
         self._wait: wait_base = wait_random_exponential(multiplier=0.2, max=_LONGEST_WAIT_SECONDS)
 
     def close(self) -> None:
@@ -50,6 +51,7 @@ class CoordinatorConnection:
             CallRefused: it does not accept this node; the sentence says why.
         """
         call = self._stub.Attend(attendance)
+        self._stream = call
         watcher = threading.Thread(target=self._cancel_at_stop, args=(call,), daemon=True)
         watcher.start()
         try:
@@ -58,7 +60,12 @@ class CoordinatorConnection:
             if not self._stopping.is_set():
                 raise from_rpc_error(error, self._name) from error
         finally:
-            call.cancel()
+            call.cancel()  # type: ignore[no-untyped-call]  # grpc-stubs leave it untyped
+
+    def attend_again(self) -> None:
+        """Break the instruction stream, so that it is opened again with fresh facts about this node."""
+        if self._stream is not None:
+            self._stream.cancel()  # type: ignore[no-untyped-call]  # grpc-stubs leave it untyped
 
     def report(self, report: pb.NodeReport) -> None:
         """Deliver a report; returns when the coordinator has stored it.
@@ -126,7 +133,8 @@ class CoordinatorConnection:
             sleep=self._pause,
             reraise=True,
         )
-        return retrying(self._once, call)
+        answer: Answer = retrying(self._once, call)
+        return answer
 
     def _pause(self, seconds: float) -> None:
         self._stopping.wait(seconds)
@@ -135,5 +143,5 @@ class CoordinatorConnection:
         while call.is_active():
             if self._stopping.wait(0.2):
                 with suppress(grpc.RpcError):
-                    call.cancel()
+                    call.cancel()  # type: ignore[no-untyped-call]  # grpc-stubs leave it untyped
                 return

@@ -74,11 +74,12 @@ class DataRoom:
         """The whole dataset, exactly as registered.
 
         Raises:
-            RefusalError: it changed since it was registered; the sentence says how.
+            RefusalError: it changed since it was registered; what changed is not told here, because the sentence
+                travels to the coordinator.
         """
-        changes = self.drift(name)
-        if changes:
-            raise RefusalError(" ".join(changes))
+        if self.drift(name):
+            sentence = f"the dataset {name} has changed since it was registered; its operator must register it again"
+            raise RefusalError(sentence)
         return self._load(self.registration(name)).data
 
     def _load(self, registration: Registration) -> Loaded:

@@ -4,12 +4,12 @@ Every method that changes something is one transaction that also appends the aud
 pseudonym: records appear as counts and as the digest of their sorted list.
 """
 
-import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import structlog
 from sqlalchemy.orm import Session
 
 from fedseal.documents import SignedJob
@@ -22,9 +22,11 @@ from fedseal.trust import Trust
 from fedseal_crypto.certificates import Member
 from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.identity import IdentityKey
-from fedseal_crypto.masking import RoundParameters
+from fedseal_crypto.masking import EquivocationDetected, RoundParameters
 from fedseal_crypto.notes import log_origin
+from fedseal_crypto.secret import SecretBytes
 from fedseal_governance import consent, participation
+from fedseal_governance.acts import Act
 from fedseal_governance.audit import AuditLog
 from fedseal_governance.database import Database
 from fedseal_governance.participation import AttemptRow, AttemptState, NodeJobRow, NodeJobState
@@ -36,9 +38,13 @@ from fedseal_governance.policy import (
     StoredPolicy,
     decide,
     in_force,
+    settle,
 )
+from fedseal_governance.policy import due as policy_due
 from fedseal_governance.runs import RoundKey
 from fedseal_governance.trust import Trust as DocumentTrust
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +58,22 @@ class Judgement:
 class NodeLedger:
     """The node's database."""
 
-    def __init__(self, database: Database, *, member: Member, key: IdentityKey, trust: Trust, data: DataRoom) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        member: Member,
+        key: IdentityKey,
+        trust: Trust,
+        data: DataRoom,
+        snapshot_salt: SecretBytes,
+    ) -> None:
         self.database = database
         self.member = member
         self.log = AuditLog(log_origin(member.federation, member.name), key)
         self._trust = trust
         self._data = data
+        self._snapshot_salt = snapshot_salt
 
     # -- jobs ------------------------------------------------------------------------------------------
 
@@ -70,6 +86,15 @@ class NodeLedger:
             if stored is not None:
                 found[stored.digest] = stored
         return tuple(found.values())
+
+    def settle_policies(self, *, now: datetime) -> None:
+        """Bring approved policies into force and expired ones to their end, when their day has come."""
+        is_due = self.database.read(lambda session: policy_due(session, now))
+        if is_due:
+            self.database.run(
+                "policy.settle",
+                lambda session: settle(Act(session=session, journal=self.log, actor=self.member.label, now=now)),
+            )
 
     def judge(self, signed: SignedJob, *, now: datetime) -> Judgement:
         """What this node's policy says about a job now."""
@@ -95,8 +120,9 @@ class NodeLedger:
         decision = decide(document, stored.document, facts)
         if not drift:
             return Judgement(decision=decision, policy=stored)
-        reasons = tuple(Reason(clause="datasets", sentence=sentence, allowed=False) for sentence in drift)
-        return Judgement(decision=Decision(allowed=False, reasons=(*reasons, *decision.reasons)), policy=stored)
+        # What changed may name counts and paths; it stays in this node's own log.
+        _log.warning("dataset changed since it was registered", dataset=document.dataset, changes=list(drift))
+        return Judgement(decision=decision, policy=stored)
 
     def decide_offer(self, signed: SignedJob, *, now: datetime) -> NodeJobRow:
         """Accept or refuse an offered job; a decision once made is repeated, not made again."""
@@ -238,7 +264,7 @@ class NodeLedger:
 
     def input_sent(self, address: RoundAddress, data: JobData, *, now: datetime) -> None:
         """Store that a masked vector is about to leave, and which records went into it."""
-        snapshot = _snapshot_digest(data.record_ids)
+        snapshot = consent.snapshot_digest(data.record_ids, salt=self._snapshot_salt.reveal())
 
         def work(session: Session) -> None:
             participation.advance(session, key_of(address), AttemptState.INPUT_SENT)
@@ -304,15 +330,17 @@ class NodeLedger:
 
         self.database.run("node.round.end", work)
 
-    def refused(self, address: RoundAddress, *, code: str, sentence: str, now: datetime) -> None:
-        """Note a refusal of this node's own."""
-        details = {
+    def refused(self, address: RoundAddress, error: Exception, *, now: datetime) -> None:
+        """Note a refusal of this node's own; two contradicting messages are kept as evidence."""
+        details: dict[str, object] = {
             "stage": address.stage,
             "round": address.round,
             "attempt": address.attempt,
-            "code": code,
-            "sentence": sentence[:2_000],
+            "code": type(error).__name__,
+            "sentence": str(error)[:2_000],
         }
+        if isinstance(error, EquivocationDetected):
+            details["conflicting"] = [message.hex() for message in error.conflicting]
         self.database.run(
             "node.round.refuse",
             lambda session: self._note(session, now, "round.refused", self.member.label, f"job/{address.job}", details),
@@ -353,8 +381,3 @@ class NodeLedger:
 def key_of(address: RoundAddress) -> RoundKey:
     """The database key of an attempt."""
     return RoundKey(job=address.job, stage=address.stage, round=address.round, attempt=address.attempt)
-
-
-def _snapshot_digest(pseudonyms: Collection[str]) -> Digest:
-    listed = "\n".join(sorted(pseudonyms)).encode()
-    return Digest(hashlib.sha256(listed).hexdigest())

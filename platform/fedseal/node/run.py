@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import grpc
 import structlog
 from tenacity import wait_random_exponential
 
 from fedseal import __version__
 from fedseal.authority.names import service_name
 from fedseal.errors import RemoteError, SetupError
-from fedseal.files import make_folder, read_limited
+from fedseal.files import make_folder, read_limited, write_atomic
 from fedseal.folders import PartyFolder
 from fedseal.learning import use_deterministic_torch
 from fedseal.node.agent import Agent
@@ -24,12 +25,13 @@ from fedseal.node.ledger import NodeLedger
 from fedseal.node.local_state import LocalStates
 from fedseal.node.opening import NodeSelf
 from fedseal.node.witness import Witness
-from fedseal.processes import stop_on_signals, wait_for
+from fedseal.processes import stop_on_signals
 from fedseal.trust import Trust, utc_now
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal.wire.status import CallRefused
 from fedseal_crypto.identity import PartyKind
 from fedseal_crypto.notes import log_origin
+from fedseal_crypto.secret import SecretBytes
 from fedseal_governance.database import Database
 from fedseal_governance.documents import load_yaml
 from fedseal_governance.errors import GovernanceError, StorageError, TamperError
@@ -37,10 +39,22 @@ from fedseal_migrations import require_current
 
 _log = structlog.get_logger(__name__)
 
+_FINAL_CODES = frozenset(
+    {
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.UNAUTHENTICATED,
+    }
+)
+"""Refusals that trying again does not change."""
+
 PROTOCOL_VERSION = 1
 _MAX_CONFIG_BYTES = 64 * 1024
 _SESSION_BYTES = 16
+_SALT_BYTES = 32
 _RECONNECT_SECONDS = 5.0
+_OWN_RULES_SECONDS = 2.0
 
 
 @dataclass(slots=True)
@@ -113,9 +127,10 @@ def build_node(
     use_deterministic_torch()
     trust, key = Trust(folder), folder.identity_key()
     data = DataRoom(database)
-    ledger = NodeLedger(database, member=member, key=key, trust=trust, data=data)
     for needed in (folder.path / "state", folder.path / "incoming"):
         make_folder(needed)
+    salt = _snapshot_salt(folder.path / "state" / "snapshot.salt")
+    ledger = NodeLedger(database, member=member, key=key, trust=trust, data=data, snapshot_salt=salt)
     me = NodeSelf(
         name=str(member.name),
         federation=str(member.federation),
@@ -157,18 +172,37 @@ def build_node(
     )
 
 
+def _snapshot_salt(path: Path) -> SecretBytes:
+    """The node's own salt for digests of record lists; without it they cannot be guessed from pseudonyms."""
+    if not path.exists():
+        write_atomic(path, secrets.token_bytes(_SALT_BYTES), private=True)
+    return SecretBytes(read_limited(path, max_bytes=_SALT_BYTES, what="snapshot salt"))
+
+
 def _run(node: Node) -> None:
     listener = threading.Thread(target=_listen, args=(node,), name="instructions", daemon=True)
     listener.start()
     worker = threading.Thread(target=_work, args=(node,), name="worker", daemon=True)
     worker.start()
-    wait_for(node.stopping)
+    _watch_own_rules(node)
     node.instructions.put(None)
     node.connection.close()
     worker.join(timeout=10.0)
     _log.info("node stopped", node=node.me.name)
     if node.failure is not None:
         raise node.failure
+
+
+def _watch_own_rules(node: Node) -> None:
+    """Until the end: let policies come into force and expire, and tell the coordinator what changed."""
+    attended = None
+    while not node.stopping.wait(_OWN_RULES_SECONDS):
+        node.me.ledger.settle_policies(now=node.me.clock())
+        facts = _attendance(node).SerializeToString(deterministic=True)
+        if attended is not None and facts != attended:
+            _log.info("policies or datasets changed; attending again")
+            node.connection.attend_again()
+        attended = facts
 
 
 def _work(node: Node) -> None:
@@ -202,8 +236,10 @@ def _listen(node: Node) -> None:
                 attempts = 0
                 node.instructions.put(instruction)
         except CallRefused as error:
-            node.failure = SetupError(f"the coordinator does not admit this node: {error}")
-            node.stopping.set()
+            if error.code in _FINAL_CODES:
+                node.failure = SetupError(f"the coordinator does not admit this node: {error}")
+                node.stopping.set()
+            _log.warning("not admitted now", sentence=str(error))
         except RemoteError as error:
             _log.info("not connected", sentence=str(error))
         except GovernanceError as error:

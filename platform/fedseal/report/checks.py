@@ -126,7 +126,7 @@ def _record_signature(sources: Sources, federation: FederationView | None) -> Ch
         subject=subject,
         outcome=Outcome.PASSED,
         finding=f"Signed by {verified.signer} of the federation {federation.root.federation}, whose certificate "
-        "was issued by the federation's authority and not revoked.",
+        "was issued by the federation's authority and was not revoked at the time.",
     )
 
 

@@ -110,7 +110,8 @@ def from_rpc_error(error: grpc.RpcError, party: str) -> RemoteError:
     code = error.code()
     details = str(error.details() or "")[:TEXT_CHARACTERS]
     if code in _RETRYABLE:
-        sentence = f"{party} cannot be reached ({code.name.lower().replace('_', ' ')}: {_brief(details)}); check its address and that it runs"
+        word = code.name.lower().replace("_", " ")
+        sentence = f"{party} cannot be reached ({word}: {_brief(details)}); check its address and that it runs"
         return Unreachable(sentence)
     return CallRefused(details or f"{party} refused the call ({code.name})", code)
 

@@ -51,7 +51,7 @@ def test_import(office: "Office", path: Path) -> None:
     assert report == ImportReport(rows=3, added=3, known=0, withdrawn=0, digest=sha256_hex(text.encode()))
     assert usable(office) == {"A", "B", "C"}
     (entry,) = office.journal.entries
-    assert (entry.type, entry.subject) == ("consent.imported", "heart")
+    assert (entry.type, entry.subject) == ("consent.imported", "dataset/heart")
     assert entry.details == {"file": report.digest, "rows": 3, "added": 3, "known": 0, "withdrawn": 0}
 
 

@@ -277,7 +277,7 @@ def test_steps_out_of_order(at: Callable[..., Setting], clients_for: ClientsFor,
 
     late = clients[VICTIM]
     for again in (
-        lambda: late.advertise(),
+        late.advertise,
         lambda: late.share(roster),
         lambda: late.mask(delivery, words),
         lambda: late.confirm(survivors),

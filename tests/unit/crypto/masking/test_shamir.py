@@ -1,5 +1,6 @@
 """Shamir sharing: subsets, published arithmetic, and finding wrong shares."""
 
+import hashlib
 from collections.abc import Callable
 from itertools import combinations
 
@@ -109,37 +110,49 @@ def test_shares_out_of_range_are_refused(share: bytes) -> None:
 
 
 def spoiled(shares: dict[int, bytes], wrong: set[int]) -> dict[int, bytes]:
-    return {x: ((share_value(s) + x) % PRIME).to_bytes(33, "big") if x in wrong else s for x, s in shares.items()}
+    return {x: b"\0" + hashlib.sha256(share).digest() if x in wrong else share for x, share in shares.items()}
 
 
 @pytest.mark.parametrize(
-    ("holders", "threshold", "wrong"),
+    ("holders", "threshold", "wrong", "proven"),
     [
-        (5, 3, {1}),  # within half the distance: decoded
-        (5, 4, {2}),  # one spare share: found by leaving one out
-        (7, 4, {1, 2, 3}),  # as many as are spare
-        (10, 7, {1, 5}),
-        (40, 20, set(range(1, 11))),
-        (40, 30, {1, 4, 7, 11, 30}),
-        (9, 3, set()),
+        (5, 3, {1}, True),  # within half the distance: decoded
+        (5, 4, {2}, False),  # one spare share: found by leaving one out
+        (7, 4, {1, 2, 3}, False),  # as many as are spare
+        (10, 7, {1, 5}, True),
+        (40, 20, set(range(1, 11)), True),
+        (40, 30, {1, 4, 7, 11, 30}, True),
     ],
 )
-def test_wrong_shares_are_found_and_named(seeded: Seeded, holders: int, threshold: int, wrong: set[int]) -> None:
+def test_wrong_shares_are_found(seeded: Seeded, holders: int, threshold: int, wrong: set[int], proven: bool) -> None:
     secret = seeded("secret")(32)
     shares = split_secret(secret, threshold=threshold, holders=range(1, holders + 1), entropy=seeded("split"))
-    found = recover_committed(spoiled(shares, wrong), threshold=threshold, matches=secret.__eq__)
+    found = recover_committed(spoiled(shares, wrong), threshold=threshold, corrupted=1, matches=secret.__eq__)
+    assert found is not None
+    assert (found.secret, set(found.odd), found.proven) == (secret, wrong, proven)
+
+
+def test_nobody_is_named_on_a_polynomial_that_liars_could_have_made(seeded: Seeded) -> None:
+    """Four holders add 1: through them and three honest ones goes another polynomial with the same secret."""
+    secret = seeded("secret")(32)
+    shares = split_secret(secret, threshold=7, holders=range(1, 11), entropy=seeded("split"))
+    for x in range(1, 5):
+        shares[x] = ((share_value(shares[x]) + 1) % PRIME).to_bytes(33, "big")
+    found = recover_committed(shares, threshold=7, corrupted=2, matches=secret.__eq__)
     assert found is not None
     assert found.secret == secret
-    assert found.wrong == wrong
+    assert found.odd == {5, 6, 10}  # all honest
+    assert not found.proven
 
 
 def test_shares_out_of_range_are_named_too(seeded: Seeded) -> None:
     secret = seeded("secret")(32)
     shares = split_secret(secret, threshold=3, holders=range(1, 6), entropy=seeded("split"))
     shares[2] = b"\xff" * 33
-    found = recover_committed(shares, threshold=3, matches=secret.__eq__)
+    found = recover_committed(shares, threshold=3, corrupted=1, matches=secret.__eq__)
     assert found is not None
-    assert found.wrong == {2}
+    assert found.odd == {2}
+    assert found.proven
 
 
 def test_distrusted_holders_are_tried_last(seeded: Seeded) -> None:
@@ -151,11 +164,11 @@ def test_distrusted_holders_are_tried_last(seeded: Seeded) -> None:
         asked.append(candidate)
         return candidate == secret
 
-    assert recover_committed(spoiled(shares, {1}), threshold=3, matches=matches, distrusted={1}) is not None
+    assert recover_committed(spoiled(shares, {1}), threshold=3, corrupted=1, matches=matches, distrusted={1})
     assert len(asked) == 1
 
 
 def test_too_many_wrong_shares_end_without_a_secret(seeded: Seeded) -> None:
     secret = seeded("secret")(32)
     shares = split_secret(secret, threshold=4, holders=range(1, 7), entropy=seeded("split"))
-    assert recover_committed(spoiled(shares, {1, 2, 3}), threshold=4, matches=secret.__eq__) is None
+    assert recover_committed(spoiled(shares, {1, 2, 3}), threshold=4, corrupted=1, matches=secret.__eq__) is None

@@ -1,0 +1,158 @@
+"""Figures per hospital that somebody computed beside the federation: alone, federated, pooled.
+
+A federation cannot compute them, by design; a demonstration or a benchmark that holds all the data can. They
+are therefore no part of the job record, and the report says so beside them. ``fedseal.methods.comparison``
+gives them in this shape.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from fedseal.report.figures import UNDEFINED, decimal, share, whole
+
+
+class SiteFigures(Protocol):
+    """Figures of one model on one group of held-out records; NaN where undefined."""
+
+    @property
+    def auc(self) -> float:
+        """Area under the ROC curve, 0 to 1."""
+
+    @property
+    def accuracy(self) -> float:
+        """Share predicted rightly, 0 to 1."""
+
+    @property
+    def calibration_error(self) -> float:
+        """Expected calibration error, 0 is best."""
+
+
+class SiteRow(Protocol):
+    """One group of held-out records under the three kinds of training."""
+
+    @property
+    def group(self) -> str:
+        """A node's name, or any word for the union."""
+
+    @property
+    def patients(self) -> int:
+        """Held-out records in the group."""
+
+    @property
+    def alone(self) -> SiteFigures:
+        """Of a node its own model; of the union the mean over the nodes' own models."""
+
+    @property
+    def federated(self) -> SiteFigures:
+        """The federated model."""
+
+    @property
+    def pooled(self) -> SiteFigures:
+        """The model trained on all rows in one place."""
+
+
+class SiteMetrics(Protocol):
+    """One row a node, and the union."""
+
+    @property
+    def nodes(self) -> Sequence[SiteRow]:
+        """One row a node."""
+
+    @property
+    def overall(self) -> SiteRow:
+        """The union of all held-out records."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableRow:
+    """A line of a table: a group and its three values, ready to show."""
+
+    group: str
+    patients: str
+    alone: str
+    federated: str
+    pooled: str
+    is_union: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricTable:
+    """One metric for all groups."""
+
+    title: str
+    better: str
+    rows: tuple[TableRow, ...]
+
+
+UNION = "All together"
+
+
+def metric_tables(metrics: SiteMetrics) -> tuple[MetricTable, ...]:
+    """AUC, accuracy and calibration, each as a table."""
+    return (
+        MetricTable(
+            title="Discrimination (AUC)",
+            better="higher is better",
+            rows=tuple(
+                _row(row, (row.alone.auc, row.federated.auc, row.pooled.auc), is_union=union, accurate=True)
+                for row, union in rows_of(metrics)
+            ),
+        ),
+        MetricTable(
+            title="Accuracy",
+            better="higher is better",
+            rows=tuple(
+                _row(
+                    row,
+                    (row.alone.accuracy, row.federated.accuracy, row.pooled.accuracy),
+                    is_union=union,
+                    accurate=False,
+                )
+                for row, union in rows_of(metrics)
+            ),
+        ),
+        MetricTable(
+            title="Calibration error",
+            better="lower is better",
+            rows=tuple(
+                _row(
+                    row,
+                    (row.alone.calibration_error, row.federated.calibration_error, row.pooled.calibration_error),
+                    is_union=union,
+                    accurate=True,
+                )
+                for row, union in rows_of(metrics)
+            ),
+        ),
+    )
+
+
+def rows_of(metrics: SiteMetrics) -> tuple[tuple[SiteRow, bool], ...]:
+    """Every row with whether it is the union, which comes last."""
+    return (*((row, False) for row in metrics.nodes), (metrics.overall, True))
+
+
+def gains(metrics: SiteMetrics) -> tuple[float, float] | None:
+    """AUC of the union: federated minus alone, and pooled minus federated; None where undefined."""
+    overall = metrics.overall
+    found = (overall.federated.auc - overall.alone.auc, overall.pooled.auc - overall.federated.auc)
+    return found if all(math.isfinite(value) for value in found) else None
+
+
+def has_undefined(tables: Sequence[MetricTable]) -> bool:
+    """Whether any value is undefined and wants a footnote."""
+    return any(UNDEFINED in (row.alone, row.federated, row.pooled) for table in tables for row in table.rows)
+
+
+def _row(row: SiteRow, values: tuple[float, float, float], *, is_union: bool, accurate: bool) -> TableRow:
+    alone, federated, pooled = (decimal(value) if accurate else share(value) for value in values)
+    return TableRow(
+        group=UNION if is_union else row.group,
+        patients=whole(row.patients),
+        alone=alone,
+        federated=federated,
+        pooled=pooled,
+        is_union=is_union,
+    )

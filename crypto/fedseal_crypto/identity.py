@@ -55,6 +55,12 @@ PUBLIC_KEY_SIZE = 32
 SIGNATURE_SIZE = 64
 SEED_SIZE = 32
 
+# RFC 8032, section 5.1: the field, and the y coordinates of the eight points of small order. A signature by such
+# a "key" can hold for every message, so that its owner could deny or claim anything.
+_FIELD = 2**255 - 19
+_Y_OF_ORDER_8 = 55188659117513257062467267217118295137698188065244968500265048394206261417927
+_SMALL_ORDER_Y = frozenset({0, 1, _FIELD - 1, _Y_OF_ORDER_8, _FIELD - _Y_OF_ORDER_8})
+
 # Lower case, so that two names never differ in case alone; 63 characters, the limit of a DNS label.
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
 _SHOWN = 80  # characters of a wrong value that a message repeats
@@ -124,7 +130,7 @@ class PublicIdentity:
         raw: The Ed25519 public key, exactly 32 bytes.
 
     Raises:
-        PeerError: `raw` is not 32 bytes.
+        PeerError: `raw` is not 32 bytes, or a point of small order or in a second spelling.
     """
 
     raw: bytes
@@ -133,6 +139,9 @@ class PublicIdentity:
         if not isinstance(self.raw, bytes) or len(self.raw) != PUBLIC_KEY_SIZE:
             size = len(self.raw) if isinstance(self.raw, bytes) else type(self.raw).__name__
             raise PeerError(f"an Ed25519 public key has {PUBLIC_KEY_SIZE} bytes, not {size}.")
+        y = int.from_bytes(self.raw, "little") & (2**255 - 1)
+        if y >= _FIELD or y in _SMALL_ORDER_Y:
+            raise PeerError("this Ed25519 public key is one of the degenerate ones; generate another key.")
 
     @property
     def key_id(self) -> Digest:

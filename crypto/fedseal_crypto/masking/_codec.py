@@ -86,4 +86,4 @@ class Reader:
 
     def malformed(self, reason: str) -> MessageMalformed:
         """The error that says why this is not a valid message."""
-        return MessageMalformed(f"{self._what} is malformed: {reason}.")
+        return MessageMalformed(f"{self._what} is malformed: {reason.rstrip('.')}.")

@@ -70,6 +70,7 @@ def begin(
     Raises:
         FolderError: ``folder`` is taken.
         TokenRefused: The invitation has expired.
+        WrongPassphrase: The keys of the earlier attempt have another passphrase.
         OSError: The disk is full or may not be written; nothing is left behind.
     """
     require_free(folder)
@@ -78,6 +79,8 @@ def begin(
     if path.exists():
         earlier = load_pending(folder)
         if earlier.invitation == invitation:
+            # A second passphrase would silently be ignored; it must be the one that opens the keys.
+            IdentityKey.from_pem(_read_key(path / _IDENTITY_KEY), passphrase)
             return Pending(path=path, invitation=invitation, application=earlier.application.resent(now))
         shutil.rmtree(path)
     tls_key = P256Key.generate(entropy)
@@ -135,8 +138,8 @@ def finish(pending: Pending, folder: Path, answer: Answer, *, now: datetime) -> 
         authority=invitation.authority,
     )
     files = PartyFiles(
-        tls_key_pem=read_limited(pending.path / _TLS_KEY, max_bytes=MAX_PEM_BYTES, what="a key"),
-        identity_key_pem=read_limited(pending.path / _IDENTITY_KEY, max_bytes=MAX_PEM_BYTES, what="a key"),
+        tls_key_pem=_read_key(pending.path / _TLS_KEY),
+        identity_key_pem=_read_key(pending.path / _IDENTITY_KEY),
         tls_certificate_pem=answer.tls_certificate.encode(),
         identity_certificate_pem=answer.identity_certificate.encode(),
         root_pem=invitation.root.encode(),
@@ -204,6 +207,10 @@ def check_answer(pending: Pending, answer: Answer, *, now: datetime) -> None:
                 "the authority's answer certifies other keys than those made for "
                 f"{pending.invitation.label}; ask its administrator what happened, and do not use it."
             )
+
+
+def _read_key(path: Path) -> bytes:
+    return read_limited(path, max_bytes=MAX_PEM_BYTES, what="a key")
 
 
 def _new_database(name: str, staging: Path) -> None:

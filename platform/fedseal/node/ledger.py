@@ -210,7 +210,7 @@ class NodeLedger:
 
         def work(session: Session) -> None:
             row = session.get(NodeJobRow, digest)
-            if row is None or row.state is NodeJobState.ENDED:
+            if row is None or row.outcome:
                 return
             participation.end_job(session, digest, outcome=outcome, record=record)
             details = {"outcome": outcome[:500], "record": sha256_hex(record) if record else None}

@@ -6,7 +6,7 @@ gives them in this shape.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -91,41 +91,13 @@ UNION = "All together"
 
 def metric_tables(metrics: SiteMetrics) -> tuple[MetricTable, ...]:
     """AUC, accuracy and calibration, each as a table."""
-    return (
+    return tuple(
         MetricTable(
-            title="Discrimination (AUC)",
-            better="higher is better",
-            rows=tuple(
-                _row(row, (row.alone.auc, row.federated.auc, row.pooled.auc), is_union=union, accurate=True)
-                for row, union in rows_of(metrics)
-            ),
-        ),
-        MetricTable(
-            title="Accuracy",
-            better="higher is better",
-            rows=tuple(
-                _row(
-                    row,
-                    (row.alone.accuracy, row.federated.accuracy, row.pooled.accuracy),
-                    is_union=union,
-                    accurate=False,
-                )
-                for row, union in rows_of(metrics)
-            ),
-        ),
-        MetricTable(
-            title="Calibration error",
-            better="lower is better",
-            rows=tuple(
-                _row(
-                    row,
-                    (row.alone.calibration_error, row.federated.calibration_error, row.pooled.calibration_error),
-                    is_union=union,
-                    accurate=True,
-                )
-                for row, union in rows_of(metrics)
-            ),
-        ),
+            title=kind.title,
+            better=kind.better,
+            rows=tuple(_row(row, kind, is_union=union) for row, union in rows_of(metrics)),
+        )
+        for kind in _KINDS
     )
 
 
@@ -146,13 +118,27 @@ def has_undefined(tables: Sequence[MetricTable]) -> bool:
     return any(UNDEFINED in (row.alone, row.federated, row.pooled) for table in tables for row in table.rows)
 
 
-def _row(row: SiteRow, values: tuple[float, float, float], *, is_union: bool, accurate: bool) -> TableRow:
-    alone, federated, pooled = (decimal(value) if accurate else share(value) for value in values)
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    title: str
+    better: str
+    of: Callable[[SiteFigures], float]
+    write: Callable[[float], str]
+
+
+_KINDS = (
+    _Kind("Discrimination (AUC)", "higher is better", lambda figures: figures.auc, decimal),
+    _Kind("Accuracy", "higher is better", lambda figures: figures.accuracy, share),
+    _Kind("Calibration error", "lower is better", lambda figures: figures.calibration_error, decimal),
+)
+
+
+def _row(row: SiteRow, kind: _Kind, *, is_union: bool) -> TableRow:
     return TableRow(
         group=UNION if is_union else row.group,
         patients=whole(row.patients),
-        alone=alone,
-        federated=federated,
-        pooled=pooled,
+        alone=kind.write(kind.of(row.alone)),
+        federated=kind.write(kind.of(row.federated)),
+        pooled=kind.write(kind.of(row.pooled)),
         is_union=is_union,
     )

@@ -104,7 +104,7 @@ def test_a_lost_answer_is_not_given_after_the_tokens_life(federation: "Federatio
 
 def test_an_expired_token_is_refused_and_stays_unused(federation: "Federation", apply: Apply) -> None:
     application = apply(federation.invite(hours=2))
-    with pytest.raises(TokenRefused, match="expired on .* UTC; ask the authority for a new one"):
+    with pytest.raises(TokenRefused, match=r"expired on .* UTC; ask the authority for a new one"):
         federation.office.issue(application, now=federation.later(hours=3))
     (view,) = federation.office.invitations(now=federation.later(hours=3))
     assert view.state == "expired"

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedseal_crypto import identity
 from fedseal_crypto.digests import DigestInvalid, parse_digest, sha256_hex
 from fedseal_crypto.errors import MisuseError, PeerError
 from fedseal_crypto.identity import (
@@ -91,6 +92,20 @@ def test_a_private_key_shows_and_copies_nothing(entropy: Entropy) -> None:
 def test_a_public_key_of_the_wrong_length_does_not_exist() -> None:
     with pytest.raises(PeerError, match="32 bytes"):
         PublicIdentity(b"x" * 31)
+
+
+def test_the_points_of_small_order_are_the_right_ones() -> None:
+    """A point of order 8 doubles to y = 0, that is, x^2 = -y^2 on -x^2 + y^2 = 1 + d x^2 y^2."""
+    d = -121665 * pow(121666, -1, identity._FIELD)
+    y = identity._Y_OF_ORDER_8
+    assert (d * y**4 + 2 * y**2 - 1) % identity._FIELD == 0
+
+
+@pytest.mark.parametrize("y", [*sorted(identity._SMALL_ORDER_Y), identity._FIELD, identity._FIELD + 1])
+@pytest.mark.parametrize("sign", [0, 1])
+def test_degenerate_public_keys_do_not_exist(y: int, sign: int) -> None:
+    with pytest.raises(PeerError, match="degenerate"):
+        PublicIdentity((y | sign << 255).to_bytes(32, "little"))
 
 
 def test_key_id_is_the_digest_of_the_raw_key() -> None:

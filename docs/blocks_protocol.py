@@ -47,7 +47,7 @@ def _parameters() -> str:
     rows = []
     for size in _SIZES:
         group = choose_parameters(size, corrupted_fraction=CORRUPTED_FRACTION, dropout_fraction=DROPOUT_FRACTION)
-        smallest = max(group.threshold, SMALLEST_COHORT, group.corrupted + 2) if group.neighbours is None else ""
+        smallest = max(group.threshold, SMALLEST_COHORT, group.corrupted + 2)
         rows.append(
             (
                 size,
@@ -55,7 +55,7 @@ def _parameters() -> str:
                 group.neighbours or "all",
                 group.threshold,
                 group.tolerated_dropouts,
-                smallest or "as the job says",
+                smallest,
             )
         )
     header = ("members *n*", "may collude *c*", "neighbours", "threshold *t*", "may leave", "smallest sum")

@@ -67,7 +67,7 @@ def wrapped(line: str) -> str:
     """A paragraph folded at 80 columns; what follows a bullet is indented under it."""
     import textwrap
 
-    indent = " " * (len(line) - len(line.lstrip(" -")))
+    indent = " " * (len(line) - len(line.lstrip(" -+")))
     return textwrap.fill(line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 

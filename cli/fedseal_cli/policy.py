@@ -179,18 +179,19 @@ def list_(node: NodeOption, as_json: JsonOption = False) -> None:
         print_json({"policies": [_row(stored) for stored in rows]})
         return
     print_table(
-        ("Policy", "Version", "State", "Signed by", "Digest"),
+        ("Digest", "Version", "State", "Policy", "Signed by"),
         [
             (
-                stored.document.policy,
+                f"{stored.digest[:12]}…",
                 stored.document.version,
                 stored.state.plain,
+                stored.document.policy,
                 ", ".join(stored.signers) or "nobody yet",
-                f"{stored.digest[:12]}…",
             )
             for stored in rows
         ],
         empty="No policy was proposed yet; without one in force this node refuses every job.",
+        folding=2,
     )
 
 

@@ -81,16 +81,17 @@ def describe(data: LocalData, *, changes: tuple[str, ...] = ()) -> DatasetProfil
 
 def _profile(values: "pd.Series[float] | pd.Series[str]", column: Column) -> ColumnProfile:
     present = values.dropna()
+    missing = len(values) - len(present)
     if column.type is ColumnType.NUMBER:
         summary = _numbers(np.asarray(present, dtype=np.float64), column.unit or "")
     elif column.type is ColumnType.BOOLEAN:
-        summary = _counts({"yes": int((present == 1.0).sum()), "no": int((present == 0.0).sum())})
+        summary = _counts({"yes": int((present == 1.0).sum()), "no": int((present == 0.0).sum())}, missing)
     else:
-        summary = _counts({category: int((present == category).sum()) for category in column.categories})
+        summary = _counts({name: int((present == name).sum()) for name in column.categories}, missing)
     return ColumnProfile(
         name=column.name,
         type=column.type.value,
-        missing=_shown(len(values) - len(present), total=len(values)),
+        missing=_shown(missing, total=len(values)),
         summary=summary,
     )
 
@@ -102,10 +103,14 @@ def _numbers(present: NDArray[np.float64], unit: str) -> str:
     return f"mean {mean:.4g}, standard deviation {spread:.3g} {unit}".rstrip()
 
 
-def _counts(counts: dict[str, int]) -> str:
-    """Counts of categories; if exactly one is small, the next smallest is hidden too."""
+def _counts(counts: dict[str, int], missing: int) -> str:
+    """Counts of categories; if exactly one cell is small, the next smallest is hidden too.
+
+    Missing values are a cell like the others: together they make the known number of rows.
+    """
     small = {name for name, count in counts.items() if 0 < count < MINIMUM_CELL}
-    if len(small) == 1:
+    small_cells = len(small) + (0 < missing < MINIMUM_CELL)
+    if small_cells == 1:
         others = sorted((count, name) for name, count in counts.items() if count >= MINIMUM_CELL)
         small.update(name for _, name in others[:1])
     shown = [f"{name}: {'hidden' if name in small else count}" for name, count in counts.items()]

@@ -127,6 +127,9 @@ class Demonstration:
         self._screen.chapter("The job: federated averaging under masks")
         file = self._setting.example("job.yaml")
         document = load_job(file.read_bytes(), str(file))
+        verdicts = client.check_job(file.read_bytes(), str(file))
+        allowing = sum(node.accepted for node in verdicts.nodes)
+        self._screen.line(f"checked: the policies of {allowing} of {len(verdicts.nodes)} hospitals allow it")
         summary = client.submit_job(file.read_bytes(), str(file))
         self._screen.line(f"{document.job} signed by {SCIENTIST}, digest {summary.job[:16]}…")
         with self._screen.follow(summary.rounds_planned) as view:

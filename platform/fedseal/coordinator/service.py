@@ -157,7 +157,9 @@ class CoordinationService(rpc.CoordinationServicer):
             yield pb.Chunk(data=piece)
 
     @guarded
-    def FetchCheckpoint(self, request: pb.CheckpointRequest, context: grpc.ServicerContext) -> pb.CheckpointReply:
+    def FetchCheckpoint(  # noqa: N802 - gRPC's name
+        self, request: pb.CheckpointRequest, context: grpc.ServicerContext
+    ) -> pb.CheckpointReply:
         """The newest checkpoint of the coordinator's log with a consistency proof."""
         self._door.node(context)
         return self._views.checkpoint(request.known_size)

@@ -8,7 +8,7 @@ import typer
 
 from fedseal_cli.authority_options import now
 from fedseal_cli.commands import JsonOption, command, noun
-from fedseal_cli.local_options import PartyArgument, folder_passphrase
+from fedseal_cli.local_options import PartyArgument, folder_passphrase, require_existing
 from fedseal_cli.output import day, instant, note, print_fields, print_json, print_table, say
 from fedseal_cli.secrets_input import PassphraseFile
 
@@ -130,11 +130,9 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Verify a bundle or a proof offline; exits with 1 and names the first wrong entry if it does not hold."""
-    from fedseal.errors import SetupError
     from fedseal_governance.audit import verify_bundle
 
-    if not bundle.exists():
-        raise SetupError(f"{bundle} does not exist; give a bundle of `audit export` or a proof of `audit prove`.")
+    require_existing(bundle, what="a bundle of `audit export` or a proof of `audit prove`")
     keys = _keys(key)
     if bundle.is_file() and bundle.suffix != ".zip":
         _verify_proof(bundle, keys, as_json=as_json)

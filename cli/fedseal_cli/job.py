@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fedseal_cli.authority_options import now
 from fedseal_cli.commands import JsonOption, YesOption, command, noun
 from fedseal_cli.job_output import follow, say_detail, say_verdict, verdict_row
-from fedseal_cli.local_options import AsOption, OptionalAsOption
+from fedseal_cli.local_options import AsOption, OptionalAsOption, require_existing
 from fedseal_cli.output import print_json, print_table, say
 from fedseal_cli.remote import CoordinatorOption, JobArgument, connected, summary_row
 from fedseal_cli.secrets_input import PassphraseFile
@@ -165,3 +166,43 @@ def stop(
         print_json(summary_row(summary))
         return
     say(f"{summary.name} is {summary.state}: {summary.reason or reason}.")
+
+
+@command(app, "report", example="fedseal job report heart-risk --out report.html --as ada")
+def report(
+    job: JobArgument,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write the page (HTML).")],
+    as_: AsOption,
+    bundle: Annotated[
+        Path | None,
+        typer.Option("--bundle", metavar="BUNDLE", help="The coordinator's exported audit log, to verify it too."),
+    ] = None,
+    coordinator: CoordinatorOption = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write one self-contained page on a job: what was computed, for whom, under which rules, and what was verified."""
+    from fedseal.files import write_atomic
+    from fedseal.folders import PartyFolder
+    from fedseal.report import FederationView, render_report
+    from fedseal_governance.audit import AuditError, Verified, verify_bundle
+
+    log: Verified | AuditError | None = None
+    if bundle is not None:
+        require_existing(bundle, what="an audit bundle")
+        try:
+            log = verify_bundle(bundle)
+        except AuditError as error:
+            log = error  # shown on the page: a reader must see that the evidence does not hold
+    moment = now()
+    party = PartyFolder.load(as_)
+    with connected(as_, passphrase_file, coordinator) as client:
+        detail = client.show_job(job)
+        organisations = {item.node: item.organisation for item in client.nodes().nodes}
+    view = FederationView(root=party.trust_root(), revocations=party.revocations(moment), organisations=organisations)
+    page = render_report(detail, generated_at=moment, federation=view, log=log)
+    write_atomic(out, page)
+    if as_json:
+        print_json({"report": str(out), "bytes": len(page), "state": detail.summary.state})
+        return
+    say(f"{out} is the report on {detail.summary.name} ({detail.summary.state}).")

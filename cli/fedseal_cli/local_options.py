@@ -54,6 +54,18 @@ def optional_person(folder: Path | None, passphrase_file: Path | None) -> "Perso
     return None if folder is None else person_in(folder, passphrase_file)
 
 
+def require_existing(path: Path, *, what: str) -> None:
+    """Refuse a file or folder that is not there.
+
+    Raises:
+        SetupError: ``path`` does not exist.
+    """
+    from fedseal.errors import SetupError
+
+    if not path.exists():
+        raise SetupError(f"{path} does not exist; {what} is expected there.")
+
+
 def folder_passphrase(folder: "PartyFolder", passphrase_file: Path | None) -> "SecretBytes | None":
     """The passphrase of a folder's keys, asked for only if they are protected."""
     if not folder.needs_passphrase():

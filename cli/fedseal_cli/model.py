@@ -7,7 +7,7 @@ import typer
 
 from fedseal_cli.commands import JsonOption, command, noun
 from fedseal_cli.local_options import AsOption
-from fedseal_cli.output import print_fields, print_json, print_table, say
+from fedseal_cli.output import note, print_fields, print_json, print_table, say
 from fedseal_cli.remote import CoordinatorOption, JobArgument, connected
 from fedseal_cli.secrets_input import PassphraseFile
 
@@ -84,8 +84,7 @@ def export(
 @command(
     app,
     "verify",
-    example="fedseal model verify model.safetensors --record record.json --root authority.pem "
-    "--revocations revocations.pem",
+    example="fedseal model verify model.safetensors --record job-record.json --root authority.pem",
 )
 def verify(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A model file (safetensors).")],
@@ -105,15 +104,14 @@ def verify(
     from fedseal.learning.model_file import MODEL_BYTES, read_model
     from fedseal_crypto.digests import sha256_hex
 
-    given = [item is not None for item in (record, root, revocations)]
-    if any(given) and not all(given):
-        raise SetupError("give --record, --root and --revocations together; a record is not verified without both.")
+    if (record is None) != (root is None):
+        raise SetupError("give --record and --root together; a job record is not verified without the root.")
     from fedseal.files import read_limited
 
     data = read_limited(file, max_bytes=MODEL_BYTES, what="a model")
     description = read_model(data, what=str(file)).description
     verified = None
-    if record is not None and root is not None and revocations is not None:
+    if record is not None and root is not None:
         verified = _verify_record(data, record, root, revocations)
     if as_json:
         print_json(
@@ -125,6 +123,7 @@ def verify(
                 "dataset": description.dataset,
                 "learner": description.learner,
                 "signed_by": None if verified is None else verified.signer,
+                "revocations_checked": verified is not None and revocations is not None,
             }
         )
         return
@@ -135,14 +134,16 @@ def verify(
             "Job": f"{description.job} ({description.job_digest})",
             "Dataset": description.dataset,
             "Learner": description.learner,
-            "Job record": "not checked (give --record, --root, --revocations)"
+            "Job record": "not checked (give --record and --root)"
             if verified is None
             else f"names this file; signed by {verified.signer}",
         }
     )
+    if verified is not None and revocations is None:
+        note("Whether the signer's certificate had been revoked was not checked; give --revocations.")
 
 
-def _verify_record(model: bytes, record: Path, root: Path, revocations: Path) -> "VerifiedRecord":
+def _verify_record(model: bytes, record: Path, root: Path, revocations: Path | None) -> "VerifiedRecord":
     from fedseal.authority.inspection import historic_trust
     from fedseal.files import read_limited
     from fedseal.folders import MAX_PEM_BYTES, MAX_REVOCATIONS_BYTES
@@ -150,7 +151,9 @@ def _verify_record(model: bytes, record: Path, root: Path, revocations: Path) ->
 
     trust, listed = historic_trust(
         read_limited(root, max_bytes=MAX_PEM_BYTES, what="a root certificate"),
-        read_limited(revocations, max_bytes=MAX_REVOCATIONS_BYTES, what="a revocation list"),
+        None
+        if revocations is None
+        else read_limited(revocations, max_bytes=MAX_REVOCATIONS_BYTES, what="a revocation list"),
     )
     data = read_limited(record, max_bytes=MAX_RECORD_BYTES, what="a job record")
     return verify_record(data, root=trust, revocations=listed, model=model)

@@ -35,6 +35,7 @@ __all__ = [
     "PartyName",
     "PassphraseMissing",
     "PublicIdentity",
+    "PublicKeyInvalid",
     "Role",
     "SignatureInvalid",
     "WrongPassphrase",
@@ -68,6 +69,10 @@ _SHOWN = 80  # characters of a wrong value that a message repeats
 
 class NameInvalid(PeerError):
     """A federation's or party's name cannot be used in addresses and logs."""
+
+
+class PublicKeyInvalid(PeerError):
+    """A public key is none that an honest party could have."""
 
 
 class SignatureInvalid(PeerError):
@@ -130,7 +135,7 @@ class PublicIdentity:
         raw: The Ed25519 public key, exactly 32 bytes.
 
     Raises:
-        PeerError: `raw` is not 32 bytes, or a point of small order or in a second spelling.
+        PublicKeyInvalid: `raw` is not 32 bytes, or a point of small order or in a second spelling.
     """
 
     raw: bytes
@@ -138,10 +143,10 @@ class PublicIdentity:
     def __post_init__(self) -> None:
         if not isinstance(self.raw, bytes) or len(self.raw) != PUBLIC_KEY_SIZE:
             size = len(self.raw) if isinstance(self.raw, bytes) else type(self.raw).__name__
-            raise PeerError(f"an Ed25519 public key has {PUBLIC_KEY_SIZE} bytes, not {size}.")
+            raise PublicKeyInvalid(f"an Ed25519 public key has {PUBLIC_KEY_SIZE} bytes, not {size}.")
         y = int.from_bytes(self.raw, "little") & (2**255 - 1)
         if y >= _FIELD or y in _SMALL_ORDER_Y:
-            raise PeerError("this Ed25519 public key is one of the degenerate ones; generate another key.")
+            raise PublicKeyInvalid("this Ed25519 public key is one of the degenerate ones; generate another key.")
 
     @property
     def key_id(self) -> Digest:

@@ -4,8 +4,7 @@ Rules it keeps: the text of a note is only handed out after a known key's signat
 known key's wrong signature condemns the whole note; unknown keys are ignored, so that witnesses and key
 rotation need no coordination. Parsing accepts one spelling of every number and every base64 text.
 Reference: C2SP signed-note v1, tlog-checkpoint v1, tlog-cosignature v1 (Ed25519, types 0x01 and 0x04).
-Left out: all other signature types; whether a checkpoint is consistent with earlier ones
-(`fedseal_crypto.merkle`).
+Left out: all other signature types; whether a checkpoint extends earlier ones (`fedseal_crypto.merkle`).
 """
 
 import base64
@@ -25,6 +24,7 @@ from fedseal_crypto.identity import (
     IdentityKey,
     PartyName,
     PublicIdentity,
+    PublicKeyInvalid,
     SignatureInvalid,
 )
 from fedseal_crypto.merkle import HASH_SIZE, MAX_SIZE, Hash
@@ -102,7 +102,11 @@ class NoteVerifier:
         material = _unbase64(encoded, "a verifier key")
         if len(material) != 1 + PUBLIC_KEY_SIZE or material[0] not in tuple(NoteKind):
             raise NoteInvalid(f"the verifier key of {name[:80]!r} is of a type that is not used here.")
-        verifier = cls(name=name, public=PublicIdentity(material[1:]), kind=NoteKind(material[0]))
+        try:
+            public = PublicIdentity(material[1:])
+        except PublicKeyInvalid as error:
+            raise NoteInvalid(f"the verifier key of {name[:80]!r} is refused: {error}") from error
+        verifier = cls(name=name, public=public, kind=NoteKind(material[0]))
         if _HEX_ID.fullmatch(key_id) is None or bytes.fromhex(key_id) != verifier.key_id:
             raise NoteInvalid(f"the verifier key of {name[:80]!r} has a wrong key id; copy it again.")
         return verifier

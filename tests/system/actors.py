@@ -20,6 +20,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from typing import Any, Literal
 
+import torch
+
 import fedseal.coordinator.server
 import fedseal.node.run
 import fedseal_cli.app
@@ -28,6 +30,13 @@ from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal_crypto.masking import DecodeLimits, decode_message
 
 
+def _import_the_rest() -> None:
+    """What torch imports at its first training step, about two seconds of it."""
+    layer = torch.nn.Linear(1, 1, device="meta").to_empty(device="cpu")
+    torch.optim.SGD(layer.parameters(), lr=0.1)
+
+
+_import_the_rest()
 _LARGE = DecodeLimits(members=1_000, message_bytes=1 << 22)
 
 

@@ -330,29 +330,37 @@ def _roster_faults(roster: Roster) -> list[tuple[str, Roster, str]]:
     def second(changed: Advertisement) -> Roster:
         return replace(roster, advertisements=(mine, changed, *roster.advertisements[2:]))
 
+    other_me = _signed(replace(mine, commitment=bytes(32)))
+    invented = replace(third, client=ClientId("member-x"))
     return [
         ("key_of_low_order", second(_signed(replace(theirs, mask_key=low_order))), "KeyRefused"),
         ("key_not_canonical", second(_signed(replace(theirs, channel_key=not_canonical))), "KeyRefused"),
         ("key_twice", second(_signed(replace(theirs, mask_key=third.channel_key))), "KeyRefused"),
         ("key_substituted", second(replace(theirs, mask_key=third.mask_key)), "SignatureRefused"),
         ("advertisement_unsigned", second(replace(theirs, signature=bytes(64))), "SignatureRefused"),
-        ("advertisement_of_another_identity", second(_signed(replace(theirs, identity=mine.identity))), "IdentityMismatch"),
-        ("advertisement_of_another_attempt", second(_signed(replace(theirs, context0=bytes(32)))), "ContextMismatch"),
-        ("own_advertisement_changed", replace(roster, advertisements=(_signed(replace(mine, commitment=bytes(32))), *roster.advertisements[1:])), "OwnEntryChanged"),
-        ("member_invented", replace(roster, advertisements=(*roster.advertisements, replace(third, client=ClientId("member-x")))), "UnknownMember"),
-        ("roster_too_short", replace(roster, advertisements=roster.advertisements[:3]), "CohortTooSmall"),
-    ]  # fmt: skip
+        ("identity_of_another", second(_signed(replace(theirs, identity=mine.identity))), "IdentityMismatch"),
+        ("attempt_of_another", second(_signed(replace(theirs, context0=bytes(32)))), "ContextMismatch"),
+        ("own_entry_changed", _roster(roster, other_me, *roster.advertisements[1:]), "OwnEntryChanged"),
+        ("member_invented", _roster(roster, *roster.advertisements, invented), "UnknownMember"),
+        ("roster_too_short", _roster(roster, *roster.advertisements[:3]), "CohortTooSmall"),
+    ]
+
+
+def _roster(roster: Roster, *advertisements: Advertisement) -> Roster:
+    return replace(roster, advertisements=advertisements)
 
 
 def _delivery_faults(delivery: ShareDelivery) -> list[tuple[str, ShareDelivery, str]]:
     first, second = delivery.shares[:2]
     spoiled = replace(first, sealed=first.sealed[:-1] + bytes([first.sealed[-1] ^ 1]))
+    swapped = replace(first, sealed=second.sealed)
+    rest = delivery.shares[1:]
     return [
-        ("share_tampered", replace(delivery, shares=(spoiled, *delivery.shares[1:])), "SharesRefused"),
-        ("share_swapped", replace(delivery, shares=(replace(first, sealed=second.sealed), *delivery.shares[1:])), "SharesRefused"),
+        ("share_tampered", replace(delivery, shares=(spoiled, *rest)), "SharesRefused"),
+        ("share_swapped", replace(delivery, shares=(swapped, *rest)), "SharesRefused"),
         ("delivery_for_another_member", replace(delivery, receiver=ClientId("member-3")), "SharesRefused"),
         ("delivery_too_short", replace(delivery, shares=delivery.shares[:2]), "CohortTooSmall"),
-    ]  # fmt: skip
+    ]
 
 
 def _confirmation_faults(message: Confirmations) -> list[tuple[str, Confirmations, str]]:

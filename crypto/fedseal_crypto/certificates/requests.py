@@ -25,7 +25,7 @@ from fedseal_crypto.certificates.addresses import PartyAddress
 from fedseal_crypto.certificates.errors import RequestInvalid
 from fedseal_crypto.certificates.profile import MAX_PEM, CertificateUse, suits
 from fedseal_crypto.errors import MisuseError
-from fedseal_crypto.identity import Entropy, IdentityKey
+from fedseal_crypto.identity import Entropy, IdentityKey, PublicIdentity, PublicKeyInvalid
 from fedseal_crypto.secret import SecretBytes
 
 PartyClaim = PartyAddress
@@ -115,11 +115,15 @@ class EnrolmentRequest:
         """The Ed25519 key whose possession the second request proves.
 
         Raises:
-            RequestInvalid: It does not.
+            RequestInvalid: It does not, or the key is a degenerate one, which proves nothing.
         """
         key = _proven_key(self.identity_csr_pem, CertificateUse.IDENTITY)
         if not isinstance(key, Ed25519PublicKey):
             raise _wrong_algorithm(CertificateUse.IDENTITY)
+        try:
+            PublicIdentity(key.public_bytes_raw())
+        except PublicKeyInvalid as error:
+            raise RequestInvalid(f"the identity request is refused: {error}") from error
         return key
 
 

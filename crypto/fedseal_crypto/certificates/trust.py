@@ -48,7 +48,7 @@ from fedseal_crypto.certificates.profile import (
 from fedseal_crypto.certificates.revocations import Revocations, parse_revocations, require_current
 from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.errors import PeerError
-from fedseal_crypto.identity import FederationName, PartyKind, PartyName, PublicIdentity, Role
+from fedseal_crypto.identity import FederationName, PartyKind, PartyName, PublicIdentity, PublicKeyInvalid, Role
 
 _UNKNOWN = "an unknown party"
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
@@ -125,6 +125,12 @@ class TrustRoot:
         key = certificate.public_key()
         if not isinstance(key, Ed25519PublicKey):
             raise _wrong_key(party.label, CertificateUse.IDENTITY)
+        try:
+            public = PublicIdentity(key.public_bytes_raw())
+        except PublicKeyInvalid as error:
+            raise CertificateInvalid(
+                f"the identity certificate of {party.label} is refused: {error}", party=party.label
+            ) from error
         return Member(
             federation=party.federation,
             kind=party.kind,
@@ -134,7 +140,7 @@ class TrustRoot:
             serial=party.serial,
             not_after=party.not_after,
             fingerprint=party.fingerprint,
-            public=PublicIdentity(key.public_bytes_raw()),
+            public=public,
         )
 
     def verify_tls(self, tls_pem: bytes, *, now: datetime, revocations: Revocations) -> Party:

@@ -83,7 +83,6 @@ def run_round(
     if missing:
         raise ParametersInvalid(f"{missing[0]!r} is in the roster but plays no part.")
     members = {name: party.identity.public for name, party in parties.items()}
-    record = transcript or Transcript()
 
     # Every party computes for itself whether the parameters are good enough.
     server = MaskingServer(parameters, members)
@@ -107,8 +106,8 @@ def run_round(
             if instruction is None:
                 answer: ClientMessage = client.advertise()
             else:
-                answer = client.answer(_delivered(encoded(instruction), record, step, name), parties[name].words)
-            server.receive(_sent(answer, record, step, name))
+                answer = client.answer(_delivered(encoded(instruction), step, name, transcript), parties[name].words)
+            server.receive(_sent(answer, step, name, transcript))
         server.close_step()
     return server.result
 
@@ -131,22 +130,25 @@ class _Encoder:
         return self._last[1]
 
 
-def _delivered(data: bytes, record: Transcript, step: Step, name: ClientId) -> ServerMessage:
-    record.down.append((step, name, data))
+def _delivered(data: bytes, step: Step, name: ClientId, record: Transcript | None) -> ServerMessage:
+    if record is not None:
+        record.down.append((step, name, data))
     decoded = decode_message(data)
     if isinstance(decoded, ServerMessage):
         return decoded
     raise MessageMalformed(f"a message for {name} in step {step} is of a kind that only members send.")
 
 
-def _sent(message: ClientMessage, record: Transcript, step: Step, name: ClientId) -> ClientMessage:
+def _sent(message: ClientMessage, step: Step, name: ClientId, record: Transcript | None) -> ClientMessage:
     wire = message.header if isinstance(message, MaskedInput) else message
     data = wire.encode()
-    record.up.append((step, name, data))
+    if record is not None:
+        record.up.append((step, name, data))
     decoded = decode_message(data)
     if isinstance(message, MaskedInput) and isinstance(decoded, MaskedInputHeader):
         raw = message.words.to_bytes()
-        record.inputs[name] = raw
+        if record is not None:
+            record.inputs[name] = raw
         return decoded.with_words(RingVector.from_bytes(message.words, raw))
     if isinstance(decoded, ClientMessage):
         return decoded

@@ -1,7 +1,7 @@
 """What a certificate file says, for ``fedseal certificate show``; saying is not proving, see ``verify``."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -15,6 +15,9 @@ from fedseal_crypto.certificates.addresses import parse_addresses
 from fedseal_crypto.certificates.revocations import parse_revocations
 from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.errors import PeerError
+
+_BEGINNING = datetime.min.replace(tzinfo=UTC)
+_END = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,15 +70,18 @@ def verify(pem: bytes, *, root_pem: bytes, revocations_pem: bytes, now: datetime
         root.verify_tls(pem, now=now, revocations=revocations)
 
 
-def historic_trust(root_pem: bytes, revocations_pem: bytes) -> tuple[TrustRoot, Revocations]:
+def historic_trust(root_pem: bytes, revocations_pem: bytes | None) -> tuple[TrustRoot, Revocations]:
     """A root and a revocation list for judging something that was signed in the past.
 
-    The list may be out of date by now: it answers for the time of the signature.
+    The list may be out of date by now: it answers for the time of the signature. Without one, nothing counts as
+    revoked, and the caller says so.
 
     Raises:
         CryptoError: The root is none, or did not sign the list.
     """
     root = TrustRoot(root_pem, _root_address(root_pem).federation)
+    if revocations_pem is None:
+        return root, Revocations(number=0, serials={}, this_update=_BEGINNING, next_update=_END)
     return root, parse_revocations(revocations_pem, x509.load_pem_x509_certificate(root_pem))
 
 

@@ -325,6 +325,12 @@ def test_an_identity_key_is_ed25519(kind: str, hearts: "Federation") -> None:
         _verify(hearts, _sign(hearts, keys[kind], list(_extensions().values())))
 
 
+def test_a_degenerate_identity_key_is_refused_even_when_certified(hearts: "Federation") -> None:
+    neutral = ed25519.Ed25519PublicKey.from_public_bytes((1).to_bytes(32, "little"))
+    with pytest.raises(CertificateInvalid, match=r"node/cleveland is refused: .* degenerate"):
+        _verify(hearts, _sign(hearts, neutral, list(_extensions().values())))
+
+
 def test_an_expired_root_trusts_nobody(hearts: "Federation") -> None:
     node, revocations = hearts.enrol(), hearts.revocations(valid_for=timedelta(days=9000))
     later = hearts.now + timedelta(days=3651)

@@ -99,6 +99,19 @@ def test_a_request_must_prove_possession(which: str, hearts: "Federation", entro
         _issue(hearts, EnrolmentRequest(**pems))
 
 
+def test_a_degenerate_key_proves_nothing(hearts: "Federation", entropy: Entropy) -> None:
+    """The neutral element as a key: the signature (neutral element, 0) then holds for every message."""
+    neutral = (1).to_bytes(32, "little")
+    key = IdentityKey.generate(entropy)
+    request = new_request(CLAIM, P256Key.generate(entropy), key)
+    der = x509.load_pem_x509_csr(request.identity_csr_pem).public_bytes(Encoding.DER)
+    forged = x509.load_der_x509_csr(der[:-64].replace(key.public.raw, neutral) + neutral + b"\x00" * 32)
+    assert forged.is_signature_valid
+    pem = forged.public_bytes(Encoding.PEM)
+    with pytest.raises(RequestInvalid, match="degenerate"):
+        _issue(hearts, EnrolmentRequest(tls_csr_pem=request.tls_csr_pem, identity_csr_pem=pem))
+
+
 def test_a_request_needs_the_right_algorithms(hearts: "Federation", entropy: Entropy) -> None:
     request = new_request(CLAIM, P256Key.generate(entropy), IdentityKey.generate(entropy))
     swapped = EnrolmentRequest(tls_csr_pem=request.identity_csr_pem, identity_csr_pem=request.tls_csr_pem)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from fedseal_crypto import identity
 from fedseal_crypto.digests import DigestInvalid, parse_digest, sha256_hex
-from fedseal_crypto.errors import MisuseError, PeerError
+from fedseal_crypto.errors import MisuseError
 from fedseal_crypto.identity import (
     Entropy,
     IdentityKey,
@@ -14,6 +14,7 @@ from fedseal_crypto.identity import (
     NameInvalid,
     PassphraseMissing,
     PublicIdentity,
+    PublicKeyInvalid,
     SignatureInvalid,
     WrongPassphrase,
     parse_federation_name,
@@ -90,7 +91,7 @@ def test_a_private_key_shows_and_copies_nothing(entropy: Entropy) -> None:
 
 
 def test_a_public_key_of_the_wrong_length_does_not_exist() -> None:
-    with pytest.raises(PeerError, match="32 bytes"):
+    with pytest.raises(PublicKeyInvalid, match="32 bytes"):
         PublicIdentity(b"x" * 31)
 
 
@@ -104,7 +105,7 @@ def test_the_points_of_small_order_are_the_right_ones() -> None:
 @pytest.mark.parametrize("y", [*sorted(identity._SMALL_ORDER_Y), identity._FIELD, identity._FIELD + 1])
 @pytest.mark.parametrize("sign", [0, 1])
 def test_degenerate_public_keys_do_not_exist(y: int, sign: int) -> None:
-    with pytest.raises(PeerError, match="degenerate"):
+    with pytest.raises(PublicKeyInvalid, match="degenerate"):
         PublicIdentity((y | sign << 255).to_bytes(32, "little"))
 
 

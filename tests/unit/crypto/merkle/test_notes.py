@@ -242,6 +242,12 @@ def test_malformed_verifier_keys(vkey: str) -> None:
         NoteVerifier.from_vkey(vkey)
 
 
+def test_a_degenerate_verifier_key_is_refused() -> None:
+    material = base64.b64encode(b"\x01" + (1).to_bytes(32, "little")).decode()
+    with pytest.raises(NoteInvalid, match="degenerate"):
+        NoteVerifier.from_vkey(f"name+00000000+{material}")
+
+
 @pytest.mark.parametrize("name", ["", "a b", "a+b", "a\n", "a\u2003b", "x" * 256, "a\x7f\x00"])
 def test_key_names_that_would_break_a_line(name: str) -> None:
     with pytest.raises(NoteInvalid):

@@ -12,10 +12,12 @@ from fedseal.errors import SetupError
 from fedseal.evidence import documents_of
 from fedseal.files import write_atomic
 from fedseal.local import open_party
-from fedseal.report import render_report
+from fedseal.methods.comparison import Comparison
+from fedseal.report import FederationView, render_report
 from fedseal.wire._generated import coordination_pb2 as pb
+from fedseal_cli.demonstration.setting import HOSPITALS
 from fedseal_crypto.identity import PartyKind
-from fedseal_governance.audit import AuditError, verify_bundle
+from fedseal_governance.audit import AuditError, Verified, verify_bundle
 from fedseal_governance.records import verify_record
 
 TAMPERED_ENTRY = 5
@@ -31,8 +33,8 @@ class Products:
     report: Path
 
 
-def fetch(client: Client, detail: pb.JobDetail, folder: Path, *, now: datetime) -> Products:
-    """Download the model, keep the job record, write the report."""
+def fetch(client: Client, detail: pb.JobDetail, folder: Path) -> Products:
+    """Download the model and keep the job record."""
     digests = {item.kind: item.digest for item in detail.artefacts}
     if "model" not in digests:
         sentence = f"the job left no model; it ended as {detail.summary.state}: {detail.summary.reason}"
@@ -42,8 +44,18 @@ def fetch(client: Client, detail: pb.JobDetail, folder: Path, *, now: datetime) 
     )
     client.download(detail.summary.job, digests["model"], products.model)
     write_atomic(products.job_record, detail.job_record)
-    write_atomic(products.report, render_report(detail, generated_at=now))
     return products
+
+
+def write_report(
+    path: Path, detail: pb.JobDetail, comparison: Comparison, log: Verified, coordinator: Path, *, now: datetime
+) -> None:
+    """Write the report, with the hospitals' figures and the verified log."""
+    with open_party(coordinator, PartyKind.COORDINATOR) as party:
+        trust = party.trust(now)
+    view = FederationView(root=trust.root, revocations=trust.revocations, organisations=HOSPITALS)
+    page = render_report(detail, generated_at=now, site_metrics=comparison, federation=view, log=log)
+    write_atomic(path, page)
 
 
 def verify_model(products: Products, coordinator: Path, *, now: datetime) -> str:
@@ -76,11 +88,6 @@ def witnesses_of(party_folder: Path) -> int:
     with open_party(party_folder) as party:
         latest = party.read(party.log().latest_checkpoint)
     return 0 if latest is None else len(latest.vkeys) - 1
-
-
-def verify_log(bundle: Path) -> int:
-    """Verify a bundle as an auditor does; gives the number of cosigning witnesses."""
-    return len(verify_bundle(bundle).cosignatures)
 
 
 def forged_copy_found(bundle: Path, copy: Path) -> tuple[bool, str]:

@@ -20,6 +20,7 @@ from fedseal_cli.demonstration.processes import Services
 from fedseal_cli.demonstration.screen import JobView, Screen
 from fedseal_cli.demonstration.setting import DATASET, HOSPITALS, Setting, prepare
 from fedseal_cli.demonstration.summary import Auc, Audit, Summary
+from fedseal_governance.audit import Verified, verify_bundle
 from fedseal_governance.consent import in_force
 from fedseal_governance.jobs import JobDocument, load_job
 from fedseal_governance.participation import attempts_of, records_used
@@ -79,7 +80,7 @@ class Demonstration:
                 clause = self._forbidden_job(client)
                 job, detail = self._job(client, services)
                 screen.chapter("What the job leaves")
-                products = evidence.fetch(client, detail, setting.folder, now=now())
+                products = evidence.fetch(client, detail, setting.folder)
                 services.wait_until(self._all_cosigned, what="the hospitals' cosignatures")
         return self._conclude(job, detail, products, clause)
 
@@ -183,7 +184,8 @@ class Demonstration:
         screen.line(f"job record signed by {signer}; the model is the one it names")
         comparison = compare_all(setting, job, load_model(products.model))
         screen.table(comparison_table(comparison))
-        audit = self._audit()
+        audit, log = self._audit()
+        evidence.write_report(products.report, detail, comparison, log, setting.party("coordinator"), now=now())
         excluded = self._withdrawal_respected(detail.summary.job)
         summary = Summary(
             auc=_auc(comparison),
@@ -201,22 +203,23 @@ class Demonstration:
         summary.write(setting.folder / "summary.json")
         return summary
 
-    def _audit(self) -> Audit:
+    def _audit(self) -> tuple[Audit, Verified]:
         setting, screen = self._setting, self._screen
         screen.chapter("The audit log, verified as an auditor would")
         bundle = setting.folder / "audit-coordinator"
         entries = evidence.export_log(setting.party("coordinator"), bundle, now=now())
-        witnesses = evidence.verify_log(bundle)
+        verified = verify_bundle(bundle)
+        witnesses = len(verified.cosignatures)
         screen.line(f"{entries} entries verified, checkpoint cosigned by {witnesses} witnesses", style="green")
         for hospital in HOSPITALS:
             own = setting.folder / f"audit-{hospital}"
             evidence.export_log(setting.party(hospital), own, now=now())
-            evidence.verify_log(own)
+            verify_bundle(own)
         screen.line("the four hospitals' own logs verified too", style="green")
         copy = setting.folder / "audit-coordinator-forged"
         found, sentence = evidence.forged_copy_found(bundle, copy)
         screen.line(f"one byte of a copy flipped: {sentence}", style="yellow")
-        return Audit(bundle=str(bundle), verified=True, tampered_entry_found=found)
+        return Audit(bundle=str(bundle), verified=True, tampered_entry_found=found), verified
 
     def _withdrawal_respected(self, digest: str) -> bool:
         """Whether the withdrawn record was used before, and in no round that began after the withdrawal."""

@@ -130,7 +130,7 @@ def parameters_for(case: Case, layout: Layout) -> tuple[RoundParameters, ClientL
         corrupted, threshold = group.corrupted, group.threshold
     else:
         # Real rounds of this size use the complete graph; the peer's do not, so the comparison allows it here.
-        _limits.COMPLETE_GRAPH_LIMIT = 2
+        _limits.COMPLETE_GRAPH_LIMIT = 2  # type: ignore[attr-defined]  # a constant that it imports
         limits = ClientLimits(corrupted_fraction=0.0)
         corrupted = 1
         request = GraphRequest(n=case.members, corrupted=1, dropouts=case.dropped)
@@ -241,7 +241,9 @@ class Round:
             raw = b"".join(masked.words.iter_chunks(CHUNK_BYTES))
             decoded = decode_message(header)
         if isinstance(decoded, MaskedInputHeader):
-            costs.timed("server", lambda: self.server.receive(decoded.with_words(RingVector.from_bytes(self.layout, raw))))
+            costs.timed(
+                "server", lambda: self.server.receive(decoded.with_words(RingVector.from_bytes(self.layout, raw)))
+            )
             with costs.of("plain_server"):
                 words = RingVector.from_bytes(self.layout, raw)
                 self.members[decoded.client].verify(decoded.signature, decoded.signed())

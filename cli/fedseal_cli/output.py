@@ -57,10 +57,19 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, emp
 
 
 def print_fields(fields: Mapping[str, object]) -> None:
-    """Names and values, one pair a line, aligned."""
-    width = max(len(name) for name in fields)
+    """Names and values, one pair a line, aligned; long values continue under their beginning."""
+    import textwrap
+
+    width = max(len(name) for name in fields) + 2
     for name, value in fields.items():
-        say(f"{name:<{width}}  {value}")
+        line = textwrap.fill(
+            f"{name:<{width}}{printable(str(value))}",
+            WIDTH,
+            subsequent_indent=" " * width,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        say(line)
 
 
 def wrapped(line: str) -> str:

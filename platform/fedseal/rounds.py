@@ -4,8 +4,13 @@ from dataclasses import dataclass
 
 from fedseal.errors import PeerFault
 from fedseal.wire._generated import coordination_pb2 as pb
-from fedseal.wire.limits import TEXT_CHARACTERS
 from fedseal_crypto.digests import Digest, parse_digest
+
+STAGE_CHARACTERS = 64
+"""Of a stage's name, as in the parameters of a round."""
+
+MOST = 2**31 - 1
+"""The largest number of a round or an attempt: what a database column holds."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -30,10 +35,14 @@ class RoundAddress:
         """Read and check a protobuf message.
 
         Raises:
-            PeerFault: the stage name is empty or too long.
+            PeerFault: the stage's name or a number cannot be one.
             DigestInvalid: the job is not a digest.
         """
-        if not message.stage or len(message.stage) > TEXT_CHARACTERS:
-            sentence = "a message named no stage, or one longer than any stage's name"
+        stage = message.stage
+        if not (0 < len(stage) <= STAGE_CHARACTERS and stage.isascii() and stage.isprintable()):
+            sentence = "a message named no stage, or one that no stage can have"
+            raise PeerFault(sentence)
+        if max(message.round, message.attempt) > MOST:
+            sentence = "a message named a round or an attempt that no job can reach"
             raise PeerFault(sentence)
         return cls(parse_digest(message.job), message.stage, message.round, message.attempt)

@@ -10,6 +10,7 @@ Rules kept here:
 """
 
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
@@ -151,6 +152,7 @@ class DatasetSchema(Document):
         raise KeyError(name)
 
 
+@lru_cache(maxsize=64)
 def load_schema(data: bytes, filename: str) -> DatasetSchema:
     """Read a schema file; the SHA-256 of ``data`` is the schema's digest.
 

@@ -11,6 +11,7 @@ Rules kept here:
 """
 
 from datetime import date
+from functools import lru_cache
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
@@ -221,6 +222,7 @@ class PolicyDocument(Document):
         return f"policy {self.policy}, version {self.version}"
 
 
+@lru_cache(maxsize=256)
 def load_policy(data: bytes, filename: str) -> PolicyDocument:
     """Read a policy file; the SHA-256 of ``data`` is what officers sign and nodes pin.
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from fedseal.authority.diagnosis import split_address
 from fedseal.errors import SetupError
@@ -25,14 +25,13 @@ class AuthorityConfig(Document):
 
     @field_validator("listen", "address", "coordinator")
     @classmethod
-    def _host_and_port(cls, value: str | None) -> str | None:
+    def _host_and_port(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is not None:
             try:
-                split_address(value)
+                split_address(value, free_port=info.field_name == "listen")
             except SetupError:
-                raise fault(
-                    f"{value!r} is not an address", "write host:port, such as authority.example.org:7400"
-                ) from None
+                what, remedy = f"{value!r} is not an address", "write host:port, such as authority.example.org:7400"
+                raise fault(what, remedy) from None
         return value
 
     @property

@@ -24,14 +24,18 @@ from fedseal_crypto.certificates import CLOCK_SKEW, TrustRoot
 CONNECT_SECONDS = 10.0
 
 
-def split_address(address: str) -> tuple[str, int]:
+def split_address(address: str, *, free_port: bool = False) -> tuple[str, int]:
     """Host and port of ``"host:port"`` or ``"[ipv6]:port"``.
+
+    Args:
+        address: What was written.
+        free_port: Whether port 0 is meant: any that is free, for a service that listens.
 
     Raises:
         SetupError: It is neither.
     """
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not host or not port.isdigit() or not (0 if free_port else 1) <= int(port) < 65536:
         raise SetupError(f"{address!r} is not an address; write host:port, such as authority.example.org:7400.")
     return host.strip("[]"), int(port)
 

@@ -11,6 +11,8 @@ from sqlalchemy.orm import Session
 from fedseal.coordinator.job_run import JobRun
 from fedseal.learning import Origin, build_model, learner_digest, model_bytes
 from fedseal.methods import STATISTICS_STAGE, TRAINING_STAGE, programme_statement
+from fedseal.methods.statistics import describe
+from fedseal_crypto.canonical import canonical_json
 from fedseal_crypto.digests import sha256_hex
 from fedseal_crypto.masking import RoundParameters
 from fedseal_governance import runs
@@ -43,6 +45,15 @@ def export_model(run: JobRun) -> bytes | None:
         parameters=published[TRAINING_STAGE],
     )
     return model_bytes(model)
+
+
+def export_statistics(run: JobRun) -> bytes | None:
+    """The published statistics of the cohort as JSON, or None if that stage has not completed."""
+    published = run.progress.published.get(STATISTICS_STAGE)
+    if published is None:
+        return None
+    features = tuple(run.schema.column(name) for name in run.document.features)
+    return canonical_json(describe(features, published))
 
 
 def make_record(session: Session, run: JobRun, *, federation: str, log_origin: str, log_position: int) -> JobRecord:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from fedseal.artefacts import ArtefactFolder
 from fedseal.coordinator.admission import Submission
-from fedseal.coordinator.closing import export_model, make_record
+from fedseal.coordinator.closing import export_model, export_statistics, make_record
 from fedseal.coordinator.job_run import JobRun, OpenedRound, Progress, unpack_state
 from fedseal.coordinator.round_driver import RoundPlan
 from fedseal.documents import JOB_TYPE
@@ -45,7 +45,7 @@ STEPS: tuple[Step, ...] = (
     Step.CONFIRM,
     Step.UNMASK,
 )
-MODEL, STATE, BROADCAST, RECORD = "model", "state", "broadcast", "job-record"
+MODEL, STATISTICS, STATE, BROADCAST, RECORD = "model", "statistics", "state", "broadcast", "job-record"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,7 +250,7 @@ class Ledger:
 
     def end(self, run: JobRun, state: JobState, reason: str, *, now: datetime) -> bytes:
         """Bring a job to a final state, with its model and its signed record; returns the record."""
-        model = export_model(run)
+        model, statistics = export_model(run), export_statistics(run)
 
         def work(session: Session) -> bytes:
             runs.change_job(session, run.digest, state, reason, now)
@@ -262,6 +262,8 @@ class Ledger:
                 log_position=self.log.size(session),
             )
             model_digest = None if model is None else self._keep(session, run.digest, MODEL, model)
+            if statistics is not None:
+                self._keep(session, run.digest, STATISTICS, statistics)
             signed = sign_record(record, model_digest=model_digest, key=self.key, certificate_pem=self.certificate)
             runs.job(session, run.digest).record = signed
             details = {

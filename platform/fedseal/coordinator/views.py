@@ -139,7 +139,7 @@ class Views:
         )
 
 
-_SHOWN_ARTEFACTS = frozenset({"model", "job-record"})
+_SHOWN_ARTEFACTS = frozenset({"model", "statistics", "job-record"})
 
 
 def _summary(session: Session, row: runs.JobRow) -> pb.JobSummary:

@@ -57,10 +57,16 @@ def programme(job: JobDocument) -> tuple[Stage, ...]:
     Raises:
         UnknownPlugin: The method or learner is not installed here.
         SettingsRefused: A setting is unknown or out of range.
+        MethodUnsuitable: The method does not train.
     """
     statistics = Stage(name=STATISTICS_STAGE, method=Statistics(), rounds=1)
     if job.method is None:
         return (statistics,)
+    if job.method.name in (STATISTICS_STAGE, EVALUATION_STAGE):
+        raise MethodUnsuitable(
+            f'"{job.method.name}" is a stage of every training job and trains nothing; choose a training method, '
+            "such as fedavg."
+        )
     trainer = make_method(job.method.name, job.method.settings)
     if job.learner is not None:
         make_learner(job.learner.name, job.learner.settings)  # refuses bad settings now, not in a later round

@@ -241,3 +241,30 @@ def _category_counts(data: LocalData, features: tuple[Column, ...]) -> NDArray[n
         counts.extend(float((values == category).sum()) for category in column.categories)
         counts.append(float(values.isna().sum()))
     return np.array(counts, dtype=np.float64)
+
+
+def describe(features: tuple[Column, ...], published: NamedTensors) -> dict[str, object]:
+    """The published statistics by column, for people: JSON values only.
+
+    Args:
+        features: The job's columns, in its order.
+        published: What `Statistics.export` gave.
+    """
+    columns: dict[str, object] = {}
+    numbers = zip(measured_columns(features), published["present"], published["mean"], published["scale"], strict=True)
+    for column, present, mean, scale in numbers:
+        columns[column.name] = {
+            "measured": int(present),
+            "mean": float(mean),
+            "standard_deviation": float(scale),
+            "unit": column.unit,
+        }
+    counts = iter(published["categories"])
+    for column in _category_columns(features):
+        found = {category: int(next(counts)) for category in column.categories}
+        columns[column.name] = {"counts": found, "missing": int(next(counts))}
+    return {
+        "rows": int(published["rows"][0]),
+        "rows_with_the_outcome": int(published["positives"][0]),
+        "columns": columns,
+    }

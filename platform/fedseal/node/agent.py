@@ -18,13 +18,14 @@ from typing import Protocol
 import structlog
 
 from fedseal.documents import read_job
-from fedseal.errors import PeerFault, PlatformError
+from fedseal.errors import PeerFault, PlatformError, RemoteError
+from fedseal.foreign import fitted
 from fedseal.node.opening import NodeSelf, OpenedAttempt, RoundOffer, check_earlier_attempts, open_attempt
 from fedseal.node.witness import Witness
 from fedseal.rounds import RoundAddress
 from fedseal.wire import chunks
 from fedseal.wire._generated import coordination_pb2 as pb
-from fedseal.wire.limits import DOCUMENT_BYTES, MASKING_MESSAGE_BYTES, REVOCATION_BYTES, TEXT_CHARACTERS
+from fedseal.wire.limits import DOCUMENT_BYTES, MASKING_MESSAGE_BYTES, REVOCATION_BYTES
 from fedseal.wire.status import CallRefused
 from fedseal_crypto.errors import CryptoError
 from fedseal_crypto.identity import PartyKind
@@ -42,7 +43,7 @@ from fedseal_crypto.masking import (
     decode_message,
 )
 from fedseal_crypto.notes import NoteVerifier, log_origin
-from fedseal_governance.errors import GovernanceError, StorageError
+from fedseal_governance.errors import GovernanceError, StorageError, TamperError
 from fedseal_governance.participation import NodeJobRow, NodeJobState
 
 _log = structlog.get_logger(__name__)
@@ -88,11 +89,22 @@ class Agent:
         self._current: _Current | None = None
 
     def handle(self, instruction: pb.Instruction) -> None:
-        """Answer one instruction.
+        """Answer one instruction; one that cannot be understood is logged and left unanswered.
 
         Raises:
             StorageError: the node's database cannot be written; nothing was answered.
+            TamperError: the node's own records were changed.
+            CallRefused: the coordinator does not take the answer.
         """
+        try:
+            self._take(instruction)
+        except (StorageError, TamperError, RemoteError):
+            raise
+        except _OWN_ERRORS as error:
+            kind = instruction.WhichOneof("kind")
+            _log.warning("instruction ignored", kind=kind, code=type(error).__name__, sentence=str(error))
+
+    def _take(self, instruction: pb.Instruction) -> None:
         kind = instruction.WhichOneof("kind")
         match kind:
             case "welcome":
@@ -134,7 +146,7 @@ class Agent:
         except StorageError:
             raise
         except _OWN_ERRORS as error:
-            reason = pb.Reason(clause="document", sentence=str(error)[:TEXT_CHARACTERS], allowed=False)
+            reason = pb.Reason(clause="document", sentence=fitted(str(error)), allowed=False)
             self._report(verdict=pb.JobVerdict(job=offer.job, accepted=False, reasons=[reason]))
             return
         _log.info("job decided", job=signed.digest[:12], name=signed.document.job, state=row.state.value)
@@ -276,7 +288,7 @@ class Agent:
 
     def refuse(self, address: RoundAddress, error: Exception) -> None:
         """End an attempt by this node's own decision: note it, tell the coordinator, forget the secrets."""
-        sentence = str(error)
+        sentence = fitted(str(error))
         code = type(error).__name__
         _log.warning("round refused", round=str(address), code=code, sentence=sentence)
         self._me.ledger.refused(address, error, now=self._me.clock())
@@ -284,7 +296,7 @@ class Agent:
             self._me.ledger.round_ended(address, completed=False)
         self._me.local_states.settle(address.job, keep=False)
         self._forget()
-        wire = pb.RoundRefusal(address=address.to_wire(), code=code, sentence=sentence[:TEXT_CHARACTERS])
+        wire = pb.RoundRefusal(address=address.to_wire(), code=code, sentence=sentence)
         try:
             self._report(refusal=wire)
         except CallRefused as refused:

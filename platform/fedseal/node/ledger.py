@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from fedseal.documents import SignedJob
 from fedseal.errors import RefusalError
+from fedseal.foreign import fitted, hex_lines
 from fedseal.learning import JobData, job_data, learner_digest
 from fedseal.methods import programme, programme_statement
 from fedseal.node.data import DataRoom
@@ -207,14 +208,15 @@ class NodeLedger:
 
     def end_job(self, digest: str, *, outcome: str, record: bytes, now: datetime) -> None:
         """Note that the coordinator ended a job."""
+        told = fitted(outcome)
 
         def work(session: Session) -> None:
             row = session.get(NodeJobRow, digest)
             if row is None or row.outcome:
                 return
-            participation.end_job(session, digest, outcome=outcome, record=record)
-            details = {"outcome": outcome[:500], "record": sha256_hex(record) if record else None}
-            self._note(session, now, "job.ended", f"coordinator/{self.member.federation}", f"job/{digest}", details)
+            participation.end_job(session, digest, outcome=told, record=record)
+            details = {"outcome": told, "record": sha256_hex(record) if record else None}
+            self._note(session, now, "job.ended", "coordinator", f"job/{digest}", details)
 
         self.database.run("node.job.end", work)
 
@@ -337,10 +339,10 @@ class NodeLedger:
             "round": address.round,
             "attempt": address.attempt,
             "code": type(error).__name__,
-            "sentence": str(error)[:2_000],
+            "sentence": fitted(str(error)),
         }
         if isinstance(error, EquivocationDetected):
-            details["conflicting"] = [message.hex() for message in error.conflicting]
+            details["conflicting"] = [hex_lines(message) for message in error.conflicting]
         self.database.run(
             "node.round.refuse",
             lambda session: self._note(session, now, "round.refused", self.member.label, f"job/{address.job}", details),
@@ -348,7 +350,7 @@ class NodeLedger:
 
     def alarm(self, sentence: str, *, now: datetime) -> None:
         """Note that the coordinator's log was found rewritten or forked."""
-        details = {"sentence": sentence[:2_000]}
+        details = {"sentence": fitted(sentence)}
         self.database.run(
             "node.alarm",
             lambda session: self._note(session, now, "witness.alarm", self.member.label, "coordinator", details),

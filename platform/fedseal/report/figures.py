@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 LOSS, ROWS, CLIPPED, AUC = "loss", "rows", "clipped_share", "auc"
-AUC_UNCERTAINTY = "auc_uncertainty"
+AUC_UNCERTAINTY, BYTES_SENT = "auc_uncertainty", "bytes_up_per_node"
 
 UNDEFINED = "undefined"
 
@@ -56,6 +56,14 @@ def share(value: float) -> str:
 def decimal(value: float) -> str:
     """Three decimals."""
     return f"{value:.3f}" if math.isfinite(value) else UNDEFINED
+
+
+def data_size(size: float) -> str:
+    """A number of bytes in a unit that suits it."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= scale:
+            return f"{size / scale:.3g} {unit}"
+    return f"{whole(size)} bytes"
 
 
 def counted(number: int) -> str:
@@ -121,10 +129,14 @@ _KNOWN: Mapping[str, _Known] = {
 }
 
 
+_ELSEWHERE = frozenset({AUC_UNCERTAINTY, BYTES_SENT})
+"""Shown beside another figure, or for the whole job."""
+
+
 def describe(figures: Mapping[str, float]) -> tuple[Figure, ...]:
     """Every figure of a round, known ones first in the order of the table above, then the rest by name."""
     order = [name for name in _KNOWN if name in figures]
-    order += sorted(name for name in figures if name not in _KNOWN and name != AUC_UNCERTAINTY)
+    order += sorted(name for name in figures if name not in _KNOWN and name not in _ELSEWHERE)
     return tuple(_described(name, figures) for name in order)
 
 

@@ -1,4 +1,4 @@
-"""The report's content, arranged for the template: the template decides how it looks, this what it says."""
+"""From the evidence to the content of the page."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,34 +7,25 @@ from datetime import UTC, datetime
 
 from fedseal.report import wording
 from fedseal.report.checks import Findings
-from fedseal.report.figures import CLIPPED, Figure, counted, date_and_time, day, describe, duration, share, whole
-from fedseal.report.history import (
-    EVALUATION,
-    STATISTICS,
-    RowChange,
-    Slot,
-    colluders_withstood,
-    row_changes,
-    slots_of,
+from fedseal.report.figures import (
+    BYTES_SENT,
+    CLIPPED,
+    counted,
+    data_size,
+    date_and_time,
+    day,
+    describe,
+    duration,
+    share,
+    whole,
 )
-from fedseal.report.plots import Plot, course_plot, sites_plot
-from fedseal.report.sites import MetricTable, SiteMetrics, gains, has_undefined, metric_tables
+from fedseal.report.history import EVALUATION, STATISTICS, Slot, colluders_withstood, row_changes, slots_of
+from fedseal.report.layout import Commands, DisclosureView, Fact, Page, ProtectionView, Results, Seen, View
+from fedseal.report.plots import course_plot, sites_plot
+from fedseal.report.sites import SiteMetrics, comparison, has_undefined, metric_tables
 from fedseal.report.sources import Sources, moment
-from fedseal.report.tables import (
-    ACCEPTED,
-    REFUSED,
-    ClauseRow,
-    Event,
-    NodeRow,
-    RoundLine,
-    SpanRow,
-    clause_rows,
-    events,
-    node_rows,
-    round_lines,
-    span_rows,
-)
-from fedseal.report.wording import State, Story, Verdict
+from fedseal.report.tables import ACCEPTED, REFUSED, NodeRow, clause_rows, events, node_rows, round_lines, span_rows
+from fedseal.report.wording import State, Story
 from fedseal_governance.jobs import JobDocument
 from fedseal_governance.records import DisclosureRecord
 from fedseal_governance.vocabulary import Disclosure, JobKind, Protection
@@ -51,133 +42,6 @@ class PageInputs:
     organisations: Mapping[str, str]
     site_metrics: SiteMetrics | None
     generated_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fact:
-    """A term, its value, and a remark."""
-
-    term: str
-    value: str
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """One thing that a party sees."""
-
-    name: str
-    description: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """What one party sees."""
-
-    party: str
-    seen: tuple[Seen, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DisclosureView:
-    """The method's statement.
-
-    Attributes:
-        learns: to follow "the coordinator learns".
-        sums_only: whether nothing about a single node is disclosed.
-        paragraphs: title and text; the title may be empty.
-    """
-
-    learns: str
-    sums_only: bool
-    paragraphs: tuple[tuple[str, str], ...]
-    views: tuple[View, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProtectionView:
-    """How contributions were protected.
-
-    Attributes:
-        code: one of the protections; empty when it is not known.
-        minimum: fewest nodes in a sum, as a word; empty when it is not known.
-        colluders: how many colluding nodes it was laid out to withstand, as a word; empty when that does not follow.
-        clipped: the largest published share of clipped numbers, ready to show; empty when there is none.
-    """
-
-    code: str
-    title: str
-    minimum: str
-    colluders: str
-    clipped: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Results:
-    """What was published.
-
-    Attributes:
-        figures: of the evaluation, or of the statistics of a job that trains nothing.
-        gain: AUC of the union, federated minus alone; empty when it is not known.
-        gap: AUC of the union, pooled minus federated.
-    """
-
-    figures: tuple[Figure, ...]
-    trained: bool
-    model: str
-    tables: tuple[MetricTable, ...]
-    plot: Plot | None
-    undefined: bool
-    gain: str
-    gap: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Commands:
-    """What a reader can type."""
-
-    model: str
-    export: str
-    log: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """Everything on the page, in its order."""
-
-    state: State
-    verdict: Verdict
-    name: str
-    federation: str
-    digest_beginning: str
-    generated: str
-    headline: str
-    reason: str
-    facts: tuple[Fact, ...]
-    description: str
-    computed: tuple[Fact, ...]
-    columns: tuple[str, ...]
-    purpose: Fact
-    nodes: tuple[NodeRow, ...]
-    refusing: tuple[NodeRow, ...]
-    organisations_known: bool
-    disclosure: DisclosureView | None
-    protection: ProtectionView
-    course: Plot | None
-    spans: tuple[SpanRow, ...]
-    events: tuple[Event, ...]
-    more_events: int
-    row_changes: tuple[RowChange, ...]
-    results: Results
-    privacy: Fact
-    findings: Findings
-    digests: tuple[Fact, ...]
-    log: Fact | None
-    commands: Commands
-    software: tuple[Fact, ...]
-    rounds: tuple[RoundLine, ...]
-    rounds_left_out: int
-    clauses: tuple[ClauseRow, ...]
 
 
 def make_page(inputs: PageInputs) -> Page:
@@ -219,9 +83,7 @@ def make_page(inputs: PageInputs) -> Page:
         findings=inputs.findings,
         digests=_digests(sources),
         log=_log(sources),
-        commands=Commands(
-            model=wording.MODEL_COMMAND, export=wording.LOG_EXPORT_COMMAND, log=wording.LOG_COMMAND
-        ),
+        commands=Commands(model=wording.MODEL_COMMAND, export=wording.LOG_EXPORT_COMMAND, log=wording.LOG_COMMAND),
         software=_software(sources),
         rounds=rounds,
         rounds_left_out=left_out,
@@ -257,7 +119,9 @@ def _facts(
     rows = None if record is None else record.records_used
     failures = sum(slot.failures for slot in slots)
     recovered = sum(bool(slot.last.recovered) for slot in slots)
-    troubles = [f"{counted(recovered)} with recovery"] * bool(recovered) + [f"{counted(failures)} failed"] * bool(failures)
+    troubles = [f"{counted(recovered)} with recovery"] * bool(recovered) + [f"{counted(failures)} failed"] * bool(
+        failures
+    )
     took = duration(start, end)
     return (
         Fact(term="Purpose", value=purpose.value, note=purpose.term),
@@ -298,7 +162,7 @@ def _computed(sources: Sources) -> tuple[Fact, ...]:
         facts.append(Fact(term="Outcome to predict", value=job.target, note=_outcome_note(sources, job.target)))
     if job.evaluation is not None:
         note = "kept out of the training at each data holder, to test the model on"
-        facts.append(Fact(term="Held out", value=share(job.evaluation.holdout), note=note))
+        facts.append(Fact(term="Held out", value=f"{job.evaluation.holdout * 100:g} %", note=note))
     note = f"at most {whole(job.weights.maximum_rows)} rows of each data holder; starting point (seed) {job.seed}"
     facts.append(Fact(term="Limits", value=f"At least {counted(job.minimum_cohort)} data holders a sum", note=note))
     requester = _requester(sources)
@@ -391,14 +255,22 @@ def _titled(paragraph: str) -> tuple[str, str]:
 def _protection(sources: Sources, slots: Sequence[Slot]) -> ProtectionView:
     kind = _protection_kind(sources)
     minimum, colluders = _minimum(sources), colluders_withstood(slots, kind)
-    clipped = [slot.last.figures[CLIPPED] for slot in slots if CLIPPED in slot.last.figures]
+    sent = sum(slot.last.figures.get(BYTES_SENT, 0.0) for slot in slots)
     return ProtectionView(
         code="" if kind is None else kind.value,
         title="not stated" if kind is None else wording.PROTECTION_TITLES[kind],
         minimum="" if minimum is None else counted(minimum),
         colluders="" if colluders is None else counted(colluders),
-        clipped=share(max(clipped)) if clipped else "",
+        clipped=_clipped(slots),
+        sent=data_size(sent) if sent else "",
     )
+
+
+def _clipped(slots: Sequence[Slot]) -> str:
+    found = [slot.last.figures[CLIPPED] for slot in slots if CLIPPED in slot.last.figures]
+    if not found:
+        return ""
+    return share(max(found)) if max(found) > 0 else "none"
 
 
 def _protection_kind(sources: Sources) -> Protection | None:
@@ -414,7 +286,6 @@ def _results(inputs: PageInputs, slots: Sequence[Slot]) -> Results:
     stage = EVALUATION if trained else STATISTICS
     last = [slot.last for slot in slots if slot.last.stage == stage and slot.last.completed]
     tables = () if metrics is None else metric_tables(metrics)
-    found = None if metrics is None else gains(metrics)
     return Results(
         figures=describe(last[-1].figures) if last else (),
         trained=trained,
@@ -422,8 +293,7 @@ def _results(inputs: PageInputs, slots: Sequence[Slot]) -> Results:
         tables=tables,
         plot=None if metrics is None else sites_plot(metrics),
         undefined=has_undefined(tables),
-        gain="" if found is None else f"{found[0]:+.3f}",
-        gap="" if found is None else f"{abs(found[1]):.3f}",
+        comparison="" if metrics is None else comparison(metrics),
     )
 
 

@@ -221,7 +221,7 @@ class _Course:
         """One bar for each column; returns where it ends."""
         height = 78.0
         bottom = self.top + height
-        most = max(max(column.roster for column in self.columns), 1)
+        most = max([column.roster for column in self.columns] + [1])
         scale = Scale(low=0, high=most, start=bottom, end=self.top)
         elements.append(text((0, self.top - 16), "Nodes in the sum", "plot-title"))
         for mark in (0, most):
@@ -250,16 +250,21 @@ class _Course:
     def _axis(self, y: float) -> list[Element]:
         elements = [text((0, y), "Round", "plot-tick")]
         words = self.step >= _ROOM_FOR_WORDS
-        every = math.ceil((22 if self.narrow else 26) / self.step)
-        every = next((step for step in (1, 2, 5, 10, 20, 50, 100) if step >= every), every)
+        every = self._label_step()
+        first = next((index for index, column in enumerate(self.columns) if column.stage == TRAINING), 0)
         for index, column in enumerate(self.columns):
             if column.stage != TRAINING:
                 known = {STATISTICS: ("stats", "S"), EVALUATION: ("eval", "E")}.get(column.stage, (column.stage, "·"))
                 elements.append(text((self.x(index), y), known[0 if words else 1], "plot-tick", anchor="middle"))
-            elif column.first == 0 or (column.first + 1) % every == 0:
-                label = str(column.first + 1)
+            elif index == first or (index - first + 1) % every == 0:
+                label = str(column.last + 1)
                 elements.append(text((self.x(index), y), label, "plot-tick", anchor="middle"))
         return elements
+
+    def _label_step(self) -> int:
+        """How many columns share one label of the axis, so that labels keep apart."""
+        least = math.ceil((24 if self.narrow else 28) / self.step)
+        return next((step for step in (1, 5, 10, 20, 50) if step >= least), least)
 
 
 def _sites(rows: Sequence[tuple[SiteRow, bool]], width: float) -> Drawing:
@@ -273,7 +278,7 @@ def _sites(rows: Sequence[tuple[SiteRow, bool]], width: float) -> Drawing:
     elements += [text((scale.at(mark), bottom + 12), f"{mark:g}", "plot-tick", anchor="middle") for mark in marks]
     for index, (row, union) in enumerate(rows):
         elements += _site(row, scale, top + (index + 0.5) * pitch - 3, union=union, narrow=width < WIDE)
-    label = "Discrimination (AUC) of the models trained alone, federated and pooled, by hospital; the table has the numbers."
+    label = "AUC of the models trained alone, federated and pooled, by data holder; the tables have the numbers."
     return Drawing(width=width, height=bottom + 22, label=label, elements=tuple(elements))
 
 
@@ -286,9 +291,9 @@ def _site(row: SiteRow, scale: Scale, y: float, *, union: bool, narrow: bool) ->
     if math.isfinite(alone):
         elements.append(line((scale.at(alone), y), (scale.at(federated), y), "plot-gain"))
     if math.isfinite(pooled):
-        elements.append(diamond((scale.at(pooled), y), 7.0, "plot-pooled", title=f"{name}, pooled: {decimal(pooled)}"))
+        elements.append(diamond((scale.at(pooled), y), 7.5, "plot-pooled", title=f"{name}, pooled: {decimal(pooled)}"))
     if math.isfinite(alone):
-        elements.append(circle((scale.at(alone), y), 4.6, "plot-alone", title=f"{name}, alone: {decimal(alone)}"))
+        elements.append(circle((scale.at(alone), y), 5.6, "plot-alone", title=f"{name}, alone: {decimal(alone)}"))
     title = f"{name}, federated: {decimal(federated)}"
-    elements.append(circle((scale.at(federated), y), 4.6, "plot-federated", title=title))
+    elements.append(circle((scale.at(federated), y), 4.0, "plot-federated", title=title))
     return elements

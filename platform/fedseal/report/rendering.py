@@ -9,7 +9,6 @@ Rules kept here:
 
 from datetime import datetime
 from functools import cache
-from typing import cast
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -87,4 +86,4 @@ def _visible(character: str) -> str:
     # A no-break space is ours and is not "printable"; other space is space.
     if character.isprintable() or character == "\N{NO-BREAK SPACE}":
         return character
-    return " " if character.isspace() else cast("str", character.encode("unicode_escape").decode("ascii"))
+    return " " if character.isspace() else character.encode("unicode_escape").decode("ascii")

@@ -106,11 +106,22 @@ def rows_of(metrics: SiteMetrics) -> tuple[tuple[SiteRow, bool], ...]:
     return (*((row, False) for row in metrics.nodes), (metrics.overall, True))
 
 
-def gains(metrics: SiteMetrics) -> tuple[float, float] | None:
-    """AUC of the union: federated minus alone, and pooled minus federated; None where undefined."""
+def comparison(metrics: SiteMetrics) -> str:
+    """How the federated model's AUC on the union compares; empty where it is undefined."""
     overall = metrics.overall
-    found = (overall.federated.auc - overall.alone.auc, overall.pooled.auc - overall.federated.auc)
-    return found if all(math.isfinite(value) for value in found) else None
+    federated = overall.federated.auc
+    if not all(math.isfinite(value) for value in (federated, overall.alone.auc, overall.pooled.auc)):
+        return ""
+    return (
+        f"{_difference(federated - overall.alone.auc)} the mean of the models trained alone and "
+        f"{_difference(federated - overall.pooled.auc)} the pooled model"
+    )
+
+
+def _difference(value: float) -> str:
+    if abs(value) < 0.0005:
+        return "equal to"
+    return f"{decimal(abs(value))} {'above' if value > 0 else 'below'}"
 
 
 def has_undefined(tables: Sequence[MetricTable]) -> bool:

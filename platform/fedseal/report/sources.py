@@ -39,7 +39,7 @@ class Attempt:
         attempt: from 0.
         survivors: nodes in the sum; empty when the sources do not name them.
         cohort: how many nodes are in the sum; 0 for an attempt that has none.
-        recovered: nodes that left after the keys were shared and whose masks were removed.
+        recovered: nodes of the roster that are not in the sum; the masks they had agreed on were removed.
         minimum_cohort: fewest nodes whose sum could be released; None when the sources do not say.
         figures: published sums and means over the cohort, finite ones only.
     """

@@ -243,9 +243,9 @@ def _events(attempts: Sequence[Attempt]) -> Iterator[Event]:
         elif attempt.recovered:
             one = len(attempt.recovered) == 1
             what = (
-                f"{round_name(attempt)}: {listed(attempt.recovered)} left after the keys had been shared. The others "
-                f"removed {'its' if one else 'their'} masks, and the sum of the remaining {counted(attempt.cohort)} "
-                "was released."
+                f"{round_name(attempt)}: {listed(attempt.recovered)} left before the end. The others removed the masks "
+                f"that {'it' if one else 'they'} had agreed on with them, and the sum of the remaining "
+                f"{counted(attempt.cohort)} was released."
             )
             yield Event(when=clock(attempt.ended_at), what=what, tone="warn")
 

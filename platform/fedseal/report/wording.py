@@ -11,7 +11,7 @@ from fedseal_governance.vocabulary import Disclosure, JobKind, Protection
 
 MODEL_COMMAND = "fedseal model verify model.safetensors --record job-record.json --root authority.pem"
 LOG_COMMAND = "fedseal audit verify coordinator-audit.zip"
-LOG_EXPORT_COMMAND = "fedseal audit export COORDINATOR_FOLDER coordinator-audit.zip"
+LOG_EXPORT_COMMAND = "fedseal audit export coordinator coordinator-audit.zip"
 
 PROTECTION_TITLES: Mapping[Protection, str] = {
     Protection.MASKING: "Masking",

@@ -201,12 +201,12 @@ def test_malformed_calls_are_refused(
     }
     credentials = grpc.ssl_channel_credentials(root_certificates=federation.office.home.root_pem)
     options = [("grpc.ssl_target_name_override", service_name("heart", PartyKind.AUTHORITY, "authority"))]
-    with grpc.secure_channel(serve(federation), credentials, options=options) as channel:
-        with pytest.raises(grpc.RpcError) as caught:
-            services.EnrolmentStub(channel).Enrol(
-                messages.EnrolmentCall(**{**fields, **change}),  # type: ignore[arg-type]  # wrong on purpose
-                timeout=5,
-            )
+    call = messages.EnrolmentCall(**{**fields, **change})  # type: ignore[arg-type]  # wrong on purpose
+    with (
+        grpc.secure_channel(serve(federation), credentials, options=options) as channel,
+        pytest.raises(grpc.RpcError) as caught,
+    ):
+        services.EnrolmentStub(channel).Enrol(call, timeout=5)
     assert caught.value.code() is code
     assert sentence in str(caught.value.details())
 

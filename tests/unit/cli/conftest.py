@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,13 +56,13 @@ class Shell:
 
     home: Path
 
-    def __call__(self, *arguments: str, input: str | None = None) -> Result:
+    def __call__(self, *arguments: str, typed: str | None = None) -> Result:
         """Run one command."""
-        return CliRunner().invoke(app, list(arguments), input=input)
+        return CliRunner().invoke(app, list(arguments), input=typed)
 
-    def ok(self, *arguments: str, input: str | None = None) -> Result:
+    def ok(self, *arguments: str, typed: str | None = None) -> Result:
         """Run one command that must succeed."""
-        result = self(*arguments, input=input)
+        result = self(*arguments, typed=typed)
         assert result.exit_code == 0, (arguments, result.output)
         return result
 
@@ -116,10 +116,10 @@ def _enter(patch: pytest.MonkeyPatch, home: Path) -> None:
 
 
 @pytest.fixture
-def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
     """A shell in an empty folder."""
     _enter(monkeypatch, tmp_path)
-    yield Shell(tmp_path)
+    return Shell(tmp_path)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Jobs through the command line: verdicts by policy files, and everything that needs a coordinator that is not there."""
+"""Jobs through the command line: verdicts by policy files, and what happens without a coordinator."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +57,7 @@ def test_a_refusal_names_the_clause_and_exits_with_3(files: "Shell") -> None:
     [
         (("purpose:", "purpos:"), "did you mean `purpose`"),
         (("rounds: 5", "rounds: many"), "job.yaml, line"),
-        (("minimum_cohort: 3", "minimum_cohort: 1"), "minimum_cohort"),
+        (("minimum_cohort: 3", "minimum_cohort: 1"), "write 3 or more"),
     ],
 )
 def test_bad_job_files_are_named(files: "Shell", change: tuple[str, str], sentence: str) -> None:

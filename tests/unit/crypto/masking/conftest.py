@@ -19,6 +19,7 @@ from fedseal_crypto.masking import (
     MaskingClient,
     MaskingServer,
     Party,
+    ProtocolViolation,
     RoundParameters,
     Step,
     choose_parameters,
@@ -184,3 +185,17 @@ def small_sparse(monkeypatch: pytest.MonkeyPatch) -> tuple[RoundParameters, Clie
     group = choose_parameters(50, corrupted_fraction=0.05, dropout_fraction=0.1)
     parameters = make_parameters(50, corrupted=group.corrupted, threshold=group.threshold, neighbours=group.neighbours)
     return parameters, ClientLimits(corrupted_fraction=0.05, dropout_fraction=0.1)
+
+
+@pytest.fixture(scope="session")
+def refused() -> Callable[..., None]:
+    """Checks that a call is refused with an error, and that the client is exactly as before."""
+
+    def check(client: MaskingClient, act: Callable[[], object], error: type[ProtocolViolation], said: str) -> None:
+        before = (client.state, client._memory, client._last)
+        with pytest.raises(error, match=said):
+            act()
+        after = (client.state, client._memory, client._last)
+        assert all(one is other for one, other in zip(before, after, strict=True))
+
+    return check

@@ -22,14 +22,11 @@ from fedseal_crypto.masking import (
     KeyRefused,
     MaskingClient,
     MaskingServer,
-    OpeningRefused,
-    Openings,
     OwnEntryChanged,
     ParametersInvalid,
     Party,
     ProtocolViolation,
     Roster,
-    RosterDigests,
     RoundParameters,
     SealedShare,
     ShareDelivery,
@@ -45,17 +42,9 @@ PartiesFor = Callable[..., dict[ClientId, Party]]
 IdentityOf = Callable[[str], IdentityKey]
 PlayUntil = Callable[..., tuple[MaskingServer, dict[ClientId, MaskingClient]]]
 Seeded = Callable[[object], Callable[[int], bytes]]
+Refused = Callable[[MaskingClient, Callable[[], object], type[ProtocolViolation], str], None]
 
 VICTIM, OTHER, THIRD = ClientId("node-000"), ClientId("node-001"), ClientId("node-002")
-
-
-def refused(client: MaskingClient, act: Callable[[], object], error: type[ProtocolViolation], said: str) -> None:
-    """`act` is refused with `error`, and the client is exactly as before."""
-    before = (client.state, client._memory, client._last)
-    with pytest.raises(error, match=said):
-        act()
-    after = (client.state, client._memory, client._last)
-    assert all(one is other for one, other in zip(before, after, strict=True))
 
 
 def signed_again(advertisement: Advertisement, identity: IdentityKey) -> Advertisement:
@@ -161,7 +150,7 @@ def entry_of(roster: Roster, name: ClientId) -> Advertisement:
 
 
 @pytest.mark.parametrize("field", ["mask_key", "channel_key", "commitment"])
-def test_substituted_keys(scene: Scene, field: str, identity_of: IdentityOf, seeded: Seeded) -> None:
+def test_substituted_keys(refused: Refused, scene: Scene, field: str, identity_of: IdentityOf, seeded: Seeded) -> None:
     """Man in the middle: the server's own key in place of a member's."""
     _, client, roster = scene
     forged = replace(entry_of(roster, OTHER), **{field: seeded("evil")(32)})  # type: ignore[arg-type]  # by name
@@ -175,7 +164,7 @@ def test_substituted_keys(scene: Scene, field: str, identity_of: IdentityOf, see
     client.share(roster)
 
 
-def test_unsigned_and_swapped_signatures(scene: Scene) -> None:
+def test_unsigned_and_swapped_signatures(refused: Refused, scene: Scene) -> None:
     _, client, roster = scene
     unsigned = replace(entry_of(roster, OTHER), signature=bytes(64))
     refused(client, lambda: client.share(with_entry(roster, unsigned)), SignatureRefused, "node-001")
@@ -200,7 +189,11 @@ def test_unsigned_and_swapped_signatures(scene: Scene) -> None:
     ],
 )
 def test_keys_of_another_job_round_or_broadcast(
-    scene: Scene, changed: Mapping[str, object], parameters_for: ParametersFor, clients_for: Callable[..., object]
+    refused: Refused,
+    scene: Scene,
+    changed: Mapping[str, object],
+    parameters_for: ParametersFor,
+    clients_for: Callable[..., object],
 ) -> None:
     """A member was told something else, or its signed keys are replayed from elsewhere."""
     _, client, roster = scene
@@ -225,14 +218,16 @@ NOT_CANONICAL = bytes.fromhex("ee" + "ff" * 30 + "7f")
 
 @pytest.mark.parametrize("field", ["mask_key", "channel_key"])
 @pytest.mark.parametrize("key", [LOW_ORDER, NOT_CANONICAL, bytes(32)])
-def test_weak_keys_of_a_colluding_member(scene: Scene, field: str, key: bytes, identity_of: IdentityOf) -> None:
+def test_weak_keys_of_a_colluding_member(
+    refused: Refused, scene: Scene, field: str, key: bytes, identity_of: IdentityOf
+) -> None:
     _, client, roster = scene
     weak = signed_again(replace(entry_of(roster, OTHER), **{field: key}), identity_of(OTHER))  # type: ignore[arg-type]  # by name
     refused(client, lambda: client.share(with_entry(roster, weak)), KeyRefused, "node-001")
     client.share(roster)
 
 
-def test_duplicate_keys_of_a_colluding_member(scene: Scene, identity_of: IdentityOf) -> None:
+def test_duplicate_keys_of_a_colluding_member(refused: Refused, scene: Scene, identity_of: IdentityOf) -> None:
     _, client, roster = scene
     theirs = entry_of(roster, THIRD)
     for changed in (
@@ -245,7 +240,7 @@ def test_duplicate_keys_of_a_colluding_member(scene: Scene, identity_of: Identit
         refused(client, lambda entry=copied: client.share(with_entry(roster, entry)), KeyRefused, "advertised too")  # type: ignore[misc]  # mypy cannot infer a lambda with a default
 
 
-def test_invented_and_doubled_members(scene: Scene, identity_of: IdentityOf) -> None:
+def test_invented_and_doubled_members(refused: Refused, scene: Scene, identity_of: IdentityOf) -> None:
     _, client, roster = scene
     stranger = ClientId("node-zzz")
     invented = signed_again(replace(entry_of(roster, OTHER), client=stranger), identity_of(OTHER))
@@ -255,7 +250,7 @@ def test_invented_and_doubled_members(scene: Scene, identity_of: IdentityOf) -> 
 
 
 def test_own_entry_changed_or_missing(
-    scene: Scene, parameters_for: ParametersFor, clients_for: Callable[..., object]
+    refused: Refused, scene: Scene, parameters_for: ParametersFor, clients_for: Callable[..., object]
 ) -> None:
     _, client, roster = scene
     others = clients_for(parameters_for(5), seed="another life")
@@ -266,14 +261,14 @@ def test_own_entry_changed_or_missing(
     refused(client, lambda: client.share(without), OwnEntryChanged, "own entry")
 
 
-def test_a_shrunken_roster(scene: Scene) -> None:
+def test_a_shrunken_roster(refused: Refused, scene: Scene) -> None:
     _, client, roster = scene
     shrunken = replace(roster, advertisements=roster.advertisements[:3])
     refused(client, lambda: client.share(shrunken), CohortTooSmall, "3 members; expected at least 4")
 
 
 def test_different_broadcasts_split_the_members(
-    parameters_for: ParametersFor, parties_for: PartiesFor, play_until: PlayUntil
+    refused: Refused, parameters_for: ParametersFor, parties_for: PartiesFor, play_until: PlayUntil
 ) -> None:
     """The server keeps two worlds apart. Each has too few members, and their contexts have nothing in common."""
     one = parameters_for(5)
@@ -313,7 +308,7 @@ def with_share(delivery: ShareDelivery, place: int, share: SealedShare) -> Share
 
 
 def test_shares_that_are_tampered_swapped_or_foreign(
-    shared: Shared, parameters_for: ParametersFor, parties_for: PartiesFor, play_until: PlayUntil
+    refused: Refused, shared: Shared, parameters_for: ParametersFor, parties_for: PartiesFor, play_until: PlayUntil
 ) -> None:
     server, client, party, delivery = shared
     first, second = delivery.shares[0], delivery.shares[1]
@@ -338,7 +333,7 @@ def test_shares_that_are_tampered_swapped_or_foreign(
     client.mask(delivery, party.words)
 
 
-def test_deliveries_for_someone_else_or_another_attempt(shared: Shared) -> None:
+def test_deliveries_for_someone_else_or_another_attempt(refused: Refused, shared: Shared) -> None:
     server, client, party, delivery = shared
     for_another = server.instruction_for(THIRD)
     assert isinstance(for_another, ShareDelivery)
@@ -347,7 +342,7 @@ def test_deliveries_for_someone_else_or_another_attempt(shared: Shared) -> None:
     refused(client, lambda: client.mask(foreign, party.words), ContextMismatch, "context 0000")
 
 
-def test_deliveries_with_strangers_doubles_or_too_few(shared: Shared) -> None:
+def test_deliveries_with_strangers_doubles_or_too_few(refused: Refused, shared: Shared) -> None:
     _, client, party, delivery = shared
     doubled = replace(delivery, shares=(*delivery.shares, delivery.shares[0]))
     refused(client, lambda: client.mask(doubled, party.words), DuplicateMember, "two shares of one member")
@@ -357,60 +352,3 @@ def test_deliveries_with_strangers_doubles_or_too_few(shared: Shared) -> None:
     refused(client, lambda: client.mask(with_share(delivery, 3, stranger), party.words), UnknownMember, "number 77")
     few = replace(delivery, shares=delivery.shares[:2])
     refused(client, lambda: client.mask(few, party.words), CohortTooSmall, "3 members, this node included")
-
-
-# --- sparse graphs ------------------------------------------------------------------------------------
-
-
-def test_sparse_rosters_and_openings(
-    small_sparse: tuple[RoundParameters, ClientLimits], parties_for: PartiesFor, play_until: PlayUntil
-) -> None:
-    parameters, limits = small_sparse
-    parties = parties_for(parameters)
-    server, clients = play_until(parameters, parties, Step.REVEAL, limits=limits)
-    client = clients[VICTIM]
-    digests = server.instruction_for(VICTIM)
-    assert isinstance(digests, RosterDigests)
-    changed = replace(digests.entries[0], graph_commitment=bytes(32))
-    refused(
-        client,
-        lambda: client.reveal(replace(digests, entries=(changed, *digests.entries[1:]))),
-        OwnEntryChanged,
-        "own entry",
-    )
-    few = replace(digests, entries=digests.entries[:5])
-    refused(client, lambda: client.reveal(few), CohortTooSmall, "5 members")
-    beyond = replace(digests, entries=(*digests.entries[:-1], replace(digests.entries[-1], member=50)))  # type: ignore[arg-type]  # no such member
-    refused(client, lambda: client.reveal(beyond), UnknownMember, "beyond the roster")
-
-    server, clients = play_until(parameters, parties, Step.SHARE, limits=limits)
-    client = clients[VICTIM]
-    openings = server.instruction_for(VICTIM)
-    assert isinstance(openings, Openings)
-    wrong = replace(openings.nonces[3], nonce=bytes(32))
-    nonces = (*openings.nonces[:3], wrong, *openings.nonces[4:])
-    refused(client, lambda: client.share(replace(openings, nonces=nonces)), OpeningRefused, "node-003")
-    missing = replace(openings, nonces=openings.nonces[1:])
-    refused(client, lambda: client.share(missing), OpeningRefused, "49 nonces")
-    fewer = replace(openings, advertisements=openings.advertisements[:-1])
-    refused(client, lambda: client.share(fewer), OpeningRefused, "neighbours of this graph")
-    client.share(openings)
-
-
-def test_neighbours_are_not_taken_from_the_server(
-    small_sparse: tuple[RoundParameters, ClientLimits], parties_for: PartiesFor, play_until: PlayUntil
-) -> None:
-    """Advertisements of other members than the graph's neighbours, all genuine, are refused."""
-    parameters, limits = small_sparse
-    server, clients = play_until(parameters, parties_for(parameters), Step.SHARE, limits=limits)
-    mine, theirs = server.instruction_for(VICTIM), server.instruction_for(ClientId("node-025"))
-    assert isinstance(mine, Openings)
-    assert isinstance(theirs, Openings)
-    own = next(ad for ad in mine.advertisements if ad.client == VICTIM)
-    chosen = sorted([own, *(ad for ad in theirs.advertisements if ad.client != VICTIM)][:9], key=lambda ad: ad.client)
-    refused(
-        clients[VICTIM],
-        lambda: clients[VICTIM].share(replace(mine, advertisements=tuple(chosen))),
-        OpeningRefused,
-        "neighbours of this graph",
-    )

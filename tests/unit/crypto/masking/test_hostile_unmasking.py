@@ -41,26 +41,17 @@ from fedseal_crypto.masking import (
 )
 from fedseal_crypto.masking._members import from_bitmap, to_bitmap
 from fedseal_crypto.masking._parameters import MemberIndex
-from fedseal_crypto.masking._survivors import corrupted_in_window
 
 ParametersFor = Callable[..., RoundParameters]
 PartiesFor = Callable[..., dict[ClientId, Party]]
 IdentityOf = Callable[[str], IdentityKey]
 PlayUntil = Callable[..., tuple[MaskingServer, dict[ClientId, MaskingClient]]]
 ClientsFor = Callable[..., dict[ClientId, MaskingClient]]
+Refused = Callable[[MaskingClient, Callable[[], object], type[ProtocolViolation], str], None]
 Setting = tuple[MaskingServer, dict[ClientId, MaskingClient], dict[ClientId, Party]]
 
 VICTIM, OTHER = ClientId("node-000"), ClientId("node-001")
 N = 10  # threshold 7, corrupted 2
-
-
-def refused(client: MaskingClient, act: Callable[[], object], error: type[ProtocolViolation], said: str) -> None:
-    """`act` is refused with `error`, and the client is exactly as before."""
-    before = (client.state, client._memory, client._last)
-    with pytest.raises(error, match=said):
-        act()
-    after = (client.state, client._memory, client._last)
-    assert all(one is other for one, other in zip(before, after, strict=True))
 
 
 def without(survivors: Survivors, *gone: int) -> Survivors:
@@ -89,7 +80,7 @@ def survivors_of(server: MaskingServer) -> Survivors:
 # --- survivors ----------------------------------------------------------------------------------------
 
 
-def test_lists_that_a_member_does_not_sign(at: Callable[..., Setting]) -> None:
+def test_lists_that_a_member_does_not_sign(refused: Refused, at: Callable[..., Setting]) -> None:
     server, clients, _ = at(Step.CONFIRM, {9: Step.SHARE, 8: Step.ADVERTISE})
     client, honest = clients[VICTIM], survivors_of(server)
     refused(client, lambda: client.confirm(without(honest, 0)), SurvivorsRefused, "without this node")
@@ -109,7 +100,7 @@ def test_lists_that_a_member_does_not_sign(at: Callable[..., Setting]) -> None:
     client.confirm(honest)
 
 
-def test_a_second_list_is_never_signed(at: Callable[..., Setting]) -> None:
+def test_a_second_list_is_never_signed(refused: Refused, at: Callable[..., Setting]) -> None:
     server, clients, _ = at(Step.CONFIRM)
     client, honest = clients[VICTIM], survivors_of(server)
     first = client.confirm(honest)
@@ -119,7 +110,7 @@ def test_a_second_list_is_never_signed(at: Callable[..., Setting]) -> None:
     assert isinstance(first, Confirmation)
 
 
-def test_sums_whose_difference_isolates_members(at: Callable[..., Setting]) -> None:
+def test_sums_whose_difference_isolates_members(refused: Refused, at: Callable[..., Setting]) -> None:
     server, clients, _ = at(Step.CONFIRM, {9: Step.MASK})
     client, honest = clients[VICTIM], survivors_of(server)
     everyone = frozenset(client.parameters.roster)
@@ -153,7 +144,7 @@ def test_the_minimum_difference_is_the_nodes_own(
 # --- confirmations ------------------------------------------------------------------------------------
 
 
-def test_two_stories_about_the_survivors(at: Callable[..., Setting]) -> None:
+def test_two_stories_about_the_survivors(refused: Refused, at: Callable[..., Setting]) -> None:
     """Half are told that node-000 survived, half that it left: nobody reveals anything."""
     server, clients, _ = at(Step.CONFIRM)
     told = survivors_of(server)
@@ -206,7 +197,7 @@ def forged(name: ClientId, told: Survivors, identity_of: IdentityOf) -> Confirma
     return replace(unsigned, signature=identity_of(name).sign(unsigned.signed()))
 
 
-def test_confirmations_that_do_not_count(at: Callable[..., Setting], identity_of: IdentityOf) -> None:
+def test_confirmations_that_do_not_count(refused: Refused, at: Callable[..., Setting], identity_of: IdentityOf) -> None:
     server, clients, _ = at(Step.UNMASK)
     client = clients[VICTIM]
     honest = server.instruction_for(VICTIM)
@@ -252,7 +243,9 @@ def test_one_kind_of_share_for_each_owner(at: Callable[..., Setting]) -> None:
 # --- order, repetition, restart -----------------------------------------------------------------------
 
 
-def test_steps_out_of_order(at: Callable[..., Setting], clients_for: ClientsFor, parameters_for: ParametersFor) -> None:
+def test_steps_out_of_order(
+    refused: Refused, at: Callable[..., Setting], clients_for: ClientsFor, parameters_for: ParametersFor
+) -> None:
     server, clients, parties = at(Step.UNMASK)
     roster = Roster(context0=bytes(32), advertisements=())
     delivery = ShareDelivery(context=bytes(32), receiver=VICTIM, shares=())
@@ -288,7 +281,7 @@ def test_steps_out_of_order(at: Callable[..., Setting], clients_for: ClientsFor,
     refused(late, late.abandon, AlreadyAnswered, "step abandon")
 
 
-def test_an_abandoned_attempt_answers_nothing(at: Callable[..., Setting]) -> None:
+def test_an_abandoned_attempt_answers_nothing(refused: Refused, at: Callable[..., Setting]) -> None:
     server, clients, _ = at(Step.CONFIRM)
     client = clients[VICTIM]
     survivors = survivors_of(server)
@@ -359,7 +352,11 @@ def test_a_restarted_member_uses_nothing_again(
 
 
 def test_abandonments_are_signed_and_seen(
-    parameters_for: ParametersFor, parties_for: PartiesFor, identity_of: IdentityOf, clients_for: ClientsFor
+    refused: Refused,
+    parameters_for: ParametersFor,
+    parties_for: PartiesFor,
+    identity_of: IdentityOf,
+    clients_for: ClientsFor,
 ) -> None:
     first = parameters_for(4)
     second = parameters_for(4, attempt=1)
@@ -385,33 +382,3 @@ def test_abandonments_are_signed_and_seen(
     client.share(roster)
     assert client.roster_abandonments(dead) == frozenset(second.roster[:3])
     assert client.roster_abandonments(second.context0()) == frozenset()
-
-
-# --- sparse graphs ------------------------------------------------------------------------------------
-
-
-def test_false_dropouts_around_a_victim(
-    small_sparse: tuple[RoundParameters, ClientLimits], parties_for: PartiesFor, play_until: PlayUntil
-) -> None:
-    """The server, which knows the graph, declares members gone so that one survivor stands alone."""
-    parameters, limits = small_sparse
-    server, clients = play_until(parameters, parties_for(parameters), Step.CONFIRM, limits=limits)
-    honest = survivors_of(server)
-    graph = server._progress.graph
-    assert graph is not None
-    client = clients[VICTIM]
-    everyone = {MemberIndex(i) for i in range(50)}
-
-    def list_of(members: set[MemberIndex]) -> Survivors:
-        return replace(honest, survivors=to_bitmap(members, 50))
-
-    assert graph.degree is not None
-    around = set(graph.neighbours(MemberIndex(0))[: graph.degree + 2 - parameters.threshold])
-    refused(client, lambda: client.confirm(list_of(everyone - around)), SurvivorsRefused, "surviving holders of")
-    # Two short runs of the ring, far from the victim: with corrupted members beside them they cut it in two.
-    ring, window = list(graph.ring), graph.degree // 2
-    length = window - corrupted_in_window(50, parameters.corrupted, window)
-    start = ring.index(MemberIndex(0)) + 2 * window
-    runs = {ring[(start + half + offset) % 50] for half in (0, 25 - window) for offset in range(length)}
-    refused(client, lambda: client.confirm(list_of(everyone - runs)), SurvivorsRefused, "may split the graph")
-    client.confirm(honest)

@@ -1,0 +1,205 @@
+"""Attempts that are begun again: after a refusal, after a restart of the node, after the vector was out.
+
+What must never happen: two sums over the same broadcast whose difference shows what a few members contributed, and
+any mask, key or answer twice.
+"""
+
+from collections.abc import Mapping
+
+import pytest
+
+from fedseal_crypto.masking import Advertisement, Confirmation, ShareBundle, Step, Survivors, Unmasking
+from fedseal_governance.participation import AttemptState
+from tests.unit.node.attempts import Attempt, Coordinator, assert_counts, assert_ignored, assert_refused
+from tests.unit.node.papers import ROWS, JobFile
+from tests.unit.node.parties import NODES, Consortium
+from tests.unit.node.site import Site
+
+OTHERS = tuple(name for name in NODES if name != "cleveland")
+
+
+def given_up(attempt: Attempt, *names: str) -> Mapping[str, tuple[bytes, ...]]:
+    """These members sign that they will never open ``attempt``."""
+    return {name: (attempt.context,) for name in names}
+
+
+def states(coordinator: Coordinator) -> list[AttemptState]:
+    return [row.state for row in coordinator.site.attempts(coordinator.job.digest)]
+
+
+# --- the same attempt again ---------------------------------------------------------------------------
+
+
+def test_the_same_beginning_again_changes_nothing(coordinator: Coordinator) -> None:
+    """Whatever a second beginning says, the node is in the attempt that it entered first."""
+    attempt, site = coordinator.attempt(), coordinator.site
+    attempt.begin()
+    first = site.last_message()
+    weaker = attempt.coordinator.attempt(threshold=5)
+    attempt.begin(parameters=weaker.parameters.encode())
+    assert site.last_message() == first
+    assert len(site.attempts(coordinator.job.digest)) == 1
+    current = site.agent._current
+    assert current is not None
+    assert current.opened.offer.parameters == attempt.parameters
+
+
+@pytest.mark.parametrize("reached", [Step.SHARE, Step.MASK, Step.CONFIRM, Step.UNMASK])
+def test_the_same_attempt_after_a_restart(coordinator: Coordinator, reached: Step) -> None:
+    """The new process has other keys; an attempt that an old process began is dead for it."""
+    attempt, site = coordinator.attempt(), coordinator.site
+    instruction = attempt.reach(reached)
+    assert instruction is not None
+    site.restart()
+    assert_ignored(site, lambda: attempt.instruct(instruction))
+    assert_refused(site, attempt.begin, code="AlreadyDone", says="has begun attempt 0 of the round before")
+    assert states(coordinator) == [AttemptState.ABANDONED]
+    again = coordinator.attempt(1, abandoned=given_up(attempt, *OTHERS))
+    assert_counts(again.finish(), ROWS)
+
+
+def test_no_key_or_nonce_of_an_attempt_comes_back(coordinator: Coordinator) -> None:
+    """Across attempts and restarts every public value of the protocol is a new one."""
+    site = coordinator.site
+    seen: list[bytes] = []
+    for number in range(4):
+        coordinator.attempt(number).reach(Step.MASK)
+        messages = site.left_since((0, 0)).messages[-2:]
+        advertisement, bundle = messages
+        assert isinstance(advertisement, Advertisement)
+        assert isinstance(bundle, ShareBundle)
+        seen += [advertisement.mask_key, advertisement.channel_key, advertisement.commitment]
+        seen += [share.sealed for share in bundle.shares]
+        if number % 2:
+            site.restart()
+    assert len(set(seen)) == len(seen)
+
+
+def test_an_earlier_attempt_is_never_taken_up_again(coordinator: Coordinator) -> None:
+    coordinator.attempt(3).begin()
+    earlier = coordinator.attempt(2)
+    assert_refused(coordinator.site, earlier.begin, code="AlreadyDone", says="has begun attempt 3 of the round before")
+
+
+def test_a_completed_round_is_never_answered_again(coordinator: Coordinator) -> None:
+    coordinator.attempt().finish()
+    assert states(coordinator) == [AttemptState.COMPLETED]
+    again = coordinator.attempt(1)
+    assert_refused(coordinator.site, again.begin, code="AlreadyDone", says="was completed with attempt 0")
+    coordinator.site.restart()
+    assert_refused(coordinator.site, again.begin, code="AlreadyDone", says="was completed with attempt 0")
+
+
+# --- after the vector was out -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize(("declaring", "enough"), [(0, False), (1, False), (2, True), (4, True)])
+def test_a_retry_needs_the_others_word_that_the_first_attempt_stays_closed(
+    coordinator: Coordinator, declaring: int, enough: bool, restarted: bool
+) -> None:
+    """Five members, threshold 4, one may lie: three of them, this node included, must have given the attempt up."""
+    first, site = coordinator.attempt(), coordinator.site
+    first.reach(Step.CONFIRM)
+    if restarted:
+        site.restart()
+    else:
+        first.end(completed=False)
+    retry = coordinator.attempt(1, abandoned=given_up(first, *OTHERS[:declaring]))
+    if enough:
+        assert_counts(retry.finish(), ROWS)
+        assert states(coordinator) == [AttemptState.ABANDONED, AttemptState.COMPLETED]
+        return
+    roster = retry.reach(Step.SHARE)
+    assert roster is not None
+    assert_refused(
+        site,
+        lambda: retry.instruct(roster),
+        code="RefusalError",
+        says=rf"may still be opened \({declaring + 1} of 5 members have given that attempt up\)",
+    )
+    assert states(coordinator) == [AttemptState.ABANDONED, AttemptState.ABANDONED]
+
+
+def test_this_node_gives_up_what_it_will_never_open(coordinator: Coordinator) -> None:
+    """Its advertisement says so, signed; the others decide by it."""
+    first = coordinator.attempt()
+    first.reach(Step.CONFIRM)
+    first.end(completed=False)
+    coordinator.attempt(1).begin()
+    advertisement = coordinator.site.last_message()
+    assert isinstance(advertisement, Advertisement)
+    assert advertisement.abandoned == (first.context,)
+
+
+def test_a_sum_that_was_opened_is_not_given_up(coordinator: Coordinator) -> None:
+    """The coordinator says that the attempt failed after it has got every share: no honest member retries."""
+    first, site = coordinator.attempt(), coordinator.site
+    first.reach(Step.DONE)
+    assert isinstance(site.last_message(), Unmasking)
+    first.end(completed=False)
+    assert states(coordinator) == [AttemptState.UNMASK_RELEASED]
+    retry = coordinator.attempt(1, abandoned=given_up(first, "zurich"))
+    roster = retry.reach(Step.SHARE)
+    assert roster is not None
+    advertisement = site.last_message()
+    assert isinstance(advertisement, Advertisement)
+    assert advertisement.abandoned == ()
+    assert_refused(site, lambda: retry.instruct(roster), code="RefusalError", says="may still be opened")
+
+
+def test_an_attempt_before_the_vector_needs_nobodys_word(coordinator: Coordinator) -> None:
+    first = coordinator.attempt()
+    first.reach(Step.MASK)
+    first.end(completed=False)
+    assert_counts(coordinator.attempt(1).finish(), ROWS)
+
+
+# --- differences of sums ------------------------------------------------------------------------------
+
+
+def sum_without(coordinator: Coordinator, number: int, earlier: Attempt, *gone: str) -> tuple[Attempt, Survivors]:
+    """A later attempt up to its list of survivors, from which ``gone`` are missing."""
+    attempt = coordinator.attempt(number, abandoned=given_up(earlier, *OTHERS))
+    survivors = attempt.reach(Step.CONFIRM, leaves={Step.MASK: gone} if gone else {})
+    assert isinstance(survivors, Survivors)
+    return attempt, survivors
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_two_sums_that_differ_by_one_member(coordinator: Coordinator, restarted: bool) -> None:
+    first, site = coordinator.attempt(), coordinator.site
+    first.reach(Step.UNMASK)
+    assert isinstance(site.last_message(), Confirmation)
+    first.end(completed=False)
+    if restarted:
+        site.restart()
+    second, survivors = sum_without(coordinator, 1, first, "zurich")
+    assert_refused(
+        site,
+        lambda: second.instruct(survivors),
+        code="RefusalError",
+        says="differs from this one by fewer than 3 members",
+    )
+    assert states(coordinator) == [AttemptState.ABANDONED, AttemptState.ABANDONED]
+
+
+def test_the_same_survivors_again_are_no_difference(coordinator: Coordinator) -> None:
+    first = coordinator.attempt()
+    first.reach(Step.UNMASK)
+    first.end(completed=False)
+    second, survivors = sum_without(coordinator, 1, first)
+    second.instruct(survivors)
+    assert isinstance(coordinator.site.last_message(), Confirmation)
+
+
+def test_another_round_is_another_broadcast(site: Site, consortium: Consortium) -> None:
+    """Losing a member from one round to the next is ordinary: the sums are of different vectors."""
+    coordinator = Coordinator(site, JobFile(training_rounds=1).signed(consortium))
+    assert coordinator.offer().accepted
+    first = coordinator.attempt()
+    first.finish()
+    coordinator.run.absorb(first.server.result, first.opened.layout)
+    second = coordinator.attempt()
+    second.finish(leaves={Step.MASK: ("zurich",)})
+    assert states(coordinator) == [AttemptState.COMPLETED, AttemptState.COMPLETED]

@@ -154,19 +154,34 @@ def check_distinct_keys(advertisements: Iterable[Advertisement]) -> None:
     """
     owners: dict[bytes, ClientId] = {}
     for advertisement in advertisements:
-        for key in (advertisement.mask_key, advertisement.channel_key):
-            if not is_canonical(key):
-                raise key_refused(advertisement.client, key)
-            if key in owners:
-                raise KeyRefused(
-                    Violation(
-                        step=Step.ADVERTISE,
-                        party=advertisement.client,
-                        got=f"a key that {owners[key]} advertised too",
-                        expected="fresh keys of its own",
-                    )
-                )
-            owners[key] = advertisement.client
+        check_new_keys(advertisement, owners)
+        owners.update(dict.fromkeys((advertisement.mask_key, advertisement.channel_key), advertisement.client))
+
+
+def check_new_keys(advertisement: Advertisement, owners: Mapping[bytes, ClientId]) -> None:
+    """Refuse an advertisement with a key that is not canonical, used for both purposes, or advertised before.
+
+    Args:
+        advertisement: The new one.
+        owners: All keys so far, with who advertised them.
+
+    Raises:
+        KeyRefused: It has one.
+    """
+    keys = (advertisement.mask_key, advertisement.channel_key)
+    for key in keys:
+        if not is_canonical(key):
+            raise key_refused(advertisement.client, key)
+    taken = [owners[key] for key in keys if key in owners]
+    if taken or keys[0] == keys[1]:
+        raise KeyRefused(
+            Violation(
+                step=Step.ADVERTISE,
+                party=advertisement.client,
+                got=f"a key that {taken[0]} advertised too" if taken else "one key advertised for both uses",
+                expected="two fresh keys of its own",
+            )
+        )
 
 
 def key_refused(client: ClientId, key: bytes) -> KeyRefused:

@@ -18,7 +18,7 @@ from fedseal_crypto.masking._messages import (
     ShareBundle,
     Unmasking,
 )
-from fedseal_crypto.masking._parameters import MemberIndex, RoundParameters
+from fedseal_crypto.masking._parameters import ClientId, MemberIndex, RoundParameters
 from fedseal_crypto.masking._recovery import Collected, needed_owners, shares_by_owner
 from fedseal_crypto.masking._shares import advertisement_digest, round_context
 from fedseal_crypto.masking._states import Step
@@ -40,6 +40,8 @@ class Received:
     inputs: dict[MemberIndex, MaskedInputHeader] = field(default_factory=dict)
     confirmations: dict[MemberIndex, Confirmation] = field(default_factory=dict)
     unmaskings: dict[MemberIndex, Unmasking] = field(default_factory=dict)
+    # Who advertised a public key, so that a second use is found without a search.
+    keys: dict[bytes, ClientId] = field(default_factory=dict)
     # Sealed shares by receiver and sender, so that a delivery is found without a search.
     sealed: dict[MemberIndex, dict[MemberIndex, bytes]] = field(default_factory=dict)
 
@@ -60,6 +62,7 @@ class Received:
         match message:
             case Advertisement():
                 self.advertisements[sender] = message
+                self.keys.update(dict.fromkeys((message.mask_key, message.channel_key), message.client))
             case Opening():
                 self.openings[sender] = message
             case ShareBundle():

@@ -20,7 +20,7 @@ from fedseal_crypto.encoding import RingVector
 from fedseal_crypto.identity import PublicIdentity
 from fedseal_crypto.masking._errors import CallOutOfOrder, ConflictingMessage, RoundFailed, Violation
 from fedseal_crypto.masking._instructions import message_for, message_for_all
-from fedseal_crypto.masking._members import Members, check_distinct_keys
+from fedseal_crypto.masking._members import Members, check_new_keys
 from fedseal_crypto.masking._messages import Advertisement, ClientMessage, MaskedInput, ServerMessage
 from fedseal_crypto.masking._parameters import ClientId, MemberIndex, RoundParameters
 from fedseal_crypto.masking._progress import (
@@ -133,7 +133,7 @@ class MaskingServer:
         check_turn(self._progress, sender, message)
         check_message(self._progress, self._members, message)
         if isinstance(message, Advertisement):
-            check_distinct_keys([*self._received.advertisements.values(), message])
+            check_new_keys(message, self._received.keys)
         if isinstance(message, MaskedInput):
             self._add(message.words)
         self._received.keep(sender, kept)

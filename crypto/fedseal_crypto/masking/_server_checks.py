@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from fedseal_crypto.masking._errors import (
     EarlyMessage,
     InputRefused,
-    KeyRefused,
     LateMessage,
     OpeningRefused,
     SharesRefused,
@@ -103,10 +102,6 @@ def _check_advertisement(progress: Progress, members: Members, message: Advertis
     sparse = progress.parameters.neighbours is not None
     members.check_advertisement(message, context0=progress.context0, sparse=sparse)
     check_keys(message)
-    if message.mask_key == message.channel_key:
-        raise KeyRefused(
-            Violation(step=Step.ADVERTISE, party=message.client, got="one key for both uses", expected="two keys")
-        )
 
 
 def _check_opening(progress: Progress, members: Members, message: Opening) -> None:

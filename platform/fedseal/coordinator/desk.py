@@ -12,38 +12,29 @@ Rules kept here:
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
 import structlog
 
+from fedseal.coordinator.active_round import ActiveRound
 from fedseal.coordinator.attendance import Attendance, Session
 from fedseal.coordinator.config import CoordinatorSettings
 from fedseal.coordinator.hub import EventHub
 from fedseal.coordinator.intake import ContributionArrived, MessageReported, RoundRefused
 from fedseal.coordinator.job_run import JobRun, OpenedRound
-from fedseal.coordinator.ledger import JobState, Ledger, StoredJob
+from fedseal.coordinator.ledger import EndedAttempt, JobState, Ledger, StoredJob
 from fedseal.coordinator.round_driver import RoundDriver
-from fedseal.errors import PeerFault, PlatformError, RefusalError
+from fedseal.errors import PlatformError, RefusalError
 from fedseal.rounds import RoundAddress
 from fedseal.trust import Trust
 from fedseal.wire._generated import coordination_pb2 as pb
-from fedseal.wire.limits import MASKING_MESSAGE_BYTES, TEXT_CHARACTERS
+from fedseal.wire.limits import TEXT_CHARACTERS
 from fedseal_crypto.digests import Digest
-from fedseal_crypto.encoding import RingVector
 from fedseal_crypto.errors import CryptoError
-from fedseal_crypto.masking import (
-    ClientId,
-    ClientMessage,
-    DecodeLimits,
-    MaskedInputHeader,
-    Step,
-    WireMessage,
-    decode_message,
-)
+from fedseal_crypto.masking import ClientId, Step
 from fedseal_governance.errors import GovernanceError, StorageError
 
 _log = structlog.get_logger(__name__)
@@ -67,17 +58,6 @@ class Surroundings:
     """Run something a moment later, on another thread."""
 
 
-@dataclass(slots=True)
-class ActiveRound:
-    """The attempt under way."""
-
-    opened: OpenedRound
-    driver: RoundDriver
-    spool: Path
-    log_size: int
-    received: int = 0
-
-
 class JobDesk:
     """The engine's handle on one job."""
 
@@ -90,7 +70,7 @@ class JobDesk:
         self._around = around
         self._answers: dict[str, bool] = dict(stored.answers)
         self._active: ActiveRound | None = None
-        self._excluded: set[str] = set()
+        self._excluded: dict[str, str] = {}
         self._left_at: dict[str, datetime] = {}
         self._waiting_since = now
         self._pause_until: datetime | None = None
@@ -108,9 +88,10 @@ class JobDesk:
             schema=stored.schema,
             schema_digest=stored.schema_digest,
             progress=progress,
+            attempt=stored.position[2],
         )
         desk = cls(stored, run, around, now=now)
-        desk._resume_round(now)
+        desk._take_up_round(now)
         return desk
 
     @property
@@ -170,20 +151,18 @@ class JobDesk:
         client = ClientId(event.node)
         if isinstance(event, RoundRefused):
             self._around.ledger.refusal(event.address, event.node, event.code, event.sentence, now=now)
-            self._excluded.add(event.node)
+            self._excluded[event.node] = event.sentence
             active.driver.leave(client)
             self._publish("refusal", node=event.node, text=event.sentence)
             return
         step = active.driver.step
         if isinstance(event, ContributionArrived):
-            self._take_vector(active, event, now)
+            news = active.take_vector(event.payload, client, event.vector)
         else:
-            message = decode_message(event.payload, _limits(active))
-            _require_own(message, client)
-            active.driver.receive(_from_client(message))
+            news = active.take_message(event.payload, client)
+        if news:
             self._around.ledger.message(event.address, step, event.node, event.payload, now=now)
-            active.received += len(event.payload)
-        self._publish("message", node=event.node, step=step.value)
+            self._publish("message", node=event.node, step=step.value)
 
     def expected_bytes(self, address: RoundAddress) -> int:
         """Size of a masked vector of that attempt."""
@@ -239,6 +218,7 @@ class JobDesk:
             elif self._pause_until is None or now >= self._pause_until:
                 self._begin_round(now)
             return
+        self._settle(self._active, now)  # a round that was taken up may be over already
         while self._active is not None and self._active.driver.due(now):
             self._close_step(self._active, now)
 
@@ -247,14 +227,18 @@ class JobDesk:
         closed = driver.step
         driver.close_step(now)
         self._around.ledger.step_closed(active.opened.plan.address, closed, now=now)
-        if driver.step is Step.DONE:
-            self._complete_round(active, now)
-        elif driver.step is Step.FAILED:
-            self._fail_round(active, str(driver.failure), now)
-        else:
+        self._settle(active, now)
+        if self._active is active:
             self._publish("step", step=driver.step.value)
             for session in self._members_present(active):
                 self._instruct(active, session)
+
+    def _settle(self, active: ActiveRound, now: datetime) -> None:
+        """End the round if its protocol has come to its end."""
+        if active.driver.step is Step.DONE:
+            self._complete_round(active, now)
+        elif active.driver.step is Step.FAILED:
+            self._fail_round(active, str(active.driver.failure), now)
 
     # -- rounds ----------------------------------------------------------------------------------------
 
@@ -273,7 +257,8 @@ class JobDesk:
 
     def _gather(self, now: datetime) -> list[Session] | None:
         """The roster, or None while it is worth waiting for more nodes."""
-        wanted = {node for node, accepted in self._answers.items() if accepted} - self._excluded
+        wanted = {node for node, accepted in self._answers.items() if accepted} - set(self._excluded)
+        self._require_enough(wanted)
         present = [item for item in self._around.attendance.all() if item.node in wanted]
         missing = wanted - {item.node for item in present} - self._given_up(now)
         waited = (now - self._waiting_since).total_seconds()
@@ -287,6 +272,17 @@ class JobDesk:
             )
             raise RefusalError(sentence)
         return None
+
+    def _require_enough(self, wanted: Collection[str]) -> None:
+        """Refuse to wait for a round that cannot begin because too many nodes refuse to take part in it."""
+        if len(wanted) >= self._run.minimum_cohort:
+            return
+        refusals = " ".join(f"{node}: {sentence}" for node, sentence in sorted(self._excluded.items()))
+        sentence = (
+            f"a round needs {self._run.minimum_cohort} nodes and {len(wanted)} of those that accepted the job would "
+            f"still take part. {refusals}"
+        )
+        raise RefusalError(sentence)
 
     def _given_up(self, now: datetime) -> frozenset[str]:
         """Nodes that left so long ago that rounds begin without waiting for them."""
@@ -325,19 +321,6 @@ class JobDesk:
             if active.driver.belongs(ClientId(session.node), session.session)
         ]
 
-    def _take_vector(self, active: ActiveRound, event: ContributionArrived, now: datetime) -> None:
-        header = decode_message(event.payload, _limits(active))
-        if not isinstance(header, MaskedInputHeader):
-            sentence = f"{event.node} sent a {type(header).__name__} where the header of a masked vector belongs"
-            raise PeerFault(sentence)
-        _require_own(header, ClientId(event.node))
-        target = active.spool / f"{event.node}.bin"
-        step = active.driver.step
-        active.driver.receive(header.with_words(_vector(active, event.vector)))
-        shutil.move(event.vector, target)
-        self._around.ledger.message(event.address, step, event.node, event.payload, now=now)
-        active.received += len(event.payload) + active.opened.layout.wire_bytes
-
     def _complete_round(self, active: ActiveRound, now: datetime) -> None:
         result = active.driver.result
         members = len(active.opened.plan.parameters.roster)
@@ -370,11 +353,9 @@ class JobDesk:
             self._end(JobState.FAILED, sentence, now)
 
     def _close_round(self, active: ActiveRound, *, completed: bool, reason: str, survivors: list[str]) -> None:
-        address = active.opened.plan.address
         self._active = None
-        end = pb.RoundEnd(address=address.to_wire(), completed=completed, reason=reason[:TEXT_CHARACTERS])
-        end.survivors.extend(survivors)
-        self._last_end = pb.Instruction(round_end=end)
+        ended = EndedAttempt(active.opened.plan.address, completed, reason, tuple(survivors))
+        self._last_end = _round_end(ended)
         for session in self._members_present(active):
             session.send(self._last_end)
         shutil.rmtree(active.spool, ignore_errors=True)
@@ -391,33 +372,29 @@ class JobDesk:
 
     # -- restart ---------------------------------------------------------------------------------------
 
-    def _resume_round(self, now: datetime) -> None:
-        """Rebuild the attempt that was under way by replaying its stored messages."""
-        stored = self._around.ledger.open_attempt(self._stored, self._run)
-        if stored is None:
+    def _take_up_round(self, now: datetime) -> None:
+        """Rebuild the attempt that was under way; if that cannot be done, it has failed and the next one begins."""
+        ledger = self._around.ledger
+        ended = ledger.last_end(self.digest)
+        self._last_end = None if ended is None else _round_end(ended)
+        address = ledger.open_address(self.digest)
+        if address is None:
             return
-        active = self._activate(stored.opened, stored.log_size, now)
-        for step, messages in stored.steps:
-            for payload in messages:
-                self._replay(active, payload)
-            if stored.is_closed(step):
-                active.driver.close_step(now)
+        try:
+            stored = ledger.open_attempt(self._stored, self._run)
+            active = self._activate(stored.opened, stored.log_size, now)
+            active.replay(stored.steps, closed=stored.closed, now=now)
+        except StorageError:
+            raise
+        except (OSError, PlatformError, CryptoError, GovernanceError) as error:
+            reason = f"it could not be taken up after a restart: {error}"
+            _log.warning("round given up", address=str(address), sentence=reason)
+            ledger.fail_round(address, reason, now=now)
+            self._run.retry()
+            self._last_end = _round_end(EndedAttempt(address, False, reason, ()))
+            return
         self._active = active
-        _log.info("round taken up", address=str(stored.opened.plan.address), step=active.driver.step.value)
-        if active.driver.step is Step.DONE:
-            self._complete_round(active, now)
-        elif active.driver.step is Step.FAILED:
-            self._fail_round(active, str(active.driver.failure), now)
-
-    def _replay(self, active: ActiveRound, payload: bytes) -> None:
-        message = decode_message(payload, _limits(active))
-        active.received += len(payload)
-        if isinstance(message, MaskedInputHeader):
-            active.received += active.opened.layout.wire_bytes
-            path = active.spool / f"{message.client}.bin"
-            active.driver.receive(message.with_words(_vector(active, path)))
-        else:
-            active.driver.receive(_from_client(message))
+        _log.info("round taken up", address=str(address), step=active.driver.step.value)
 
     # -- the end ---------------------------------------------------------------------------------------
 
@@ -460,25 +437,7 @@ class JobDesk:
         self._around.hub.publish(event)
 
 
-def _vector(active: ActiveRound, path: Path) -> RingVector:
-    """The masked vector in a file, mapped rather than read."""
-    words = np.memmap(path, dtype=np.uint8, mode="r")
-    return RingVector.from_bytes(active.opened.plan.parameters, words)
-
-
-def _limits(active: ActiveRound) -> DecodeLimits:
-    return DecodeLimits(members=len(active.opened.plan.parameters.roster), message_bytes=MASKING_MESSAGE_BYTES)
-
-
-def _from_client(message: WireMessage) -> ClientMessage:
-    if not isinstance(message, ClientMessage):
-        sentence = f"a {type(message).__name__} is not a message for the coordinator"
-        raise PeerFault(sentence)
-    return message
-
-
-def _require_own(message: WireMessage, sender: ClientId) -> None:
-    named = getattr(message, "client", None)
-    if named != sender:
-        sentence = f"{sender} sent a message in the name of {named}"
-        raise PeerFault(sentence)
+def _round_end(ended: EndedAttempt) -> pb.Instruction:
+    end = pb.RoundEnd(address=ended.address.to_wire(), completed=ended.completed, reason=ended.reason[:TEXT_CHARACTERS])
+    end.survivors.extend(ended.survivors)
+    return pb.Instruction(round_end=end)

@@ -32,7 +32,7 @@ from fedseal.coordinator.intake import (
     StopAsked,
     VerdictReported,
 )
-from fedseal.coordinator.ledger import Ledger
+from fedseal.coordinator.ledger import JobState, Ledger
 from fedseal.errors import PlatformError, RefusalError
 from fedseal.rounds import RoundAddress
 from fedseal.trust import Clock, Trust
@@ -171,7 +171,14 @@ class Engine:
 
     def _load_active(self) -> None:
         for digest in self._ledger.active_jobs():
-            self._load(digest)
+            try:
+                self._load(digest)
+            except (StorageError, OSError):
+                raise
+            except (PlatformError, CryptoError, GovernanceError) as error:
+                reason = f"it could not be taken up after a restart: {error}"
+                _log.error("job given up", job=digest[:12], sentence=reason)
+                self._ledger.set_state(digest, JobState.FAILED, reason, now=self._clock())
 
     def _load(self, digest: Digest) -> None:
         desk = JobDesk.load(digest, self._surroundings, now=self._clock())

@@ -77,6 +77,7 @@ class JobRun:
         schema: DatasetSchema,
         schema_digest: Digest,
         progress: Progress | None = None,
+        attempt: int = 0,
     ) -> None:
         self.digest = digest
         self.document = document
@@ -84,7 +85,7 @@ class JobRun:
         self.stages: tuple[Stage, ...] = programme(document)
         self._federation = federation
         self.schema_digest = schema_digest
-        self.progress = progress or self._enter(Progress(), 0)
+        self.progress = progress or replace(self._enter(Progress(), 0), attempt=attempt)
 
     @property
     def minimum_cohort(self) -> int:

@@ -19,6 +19,7 @@ from fedseal.coordinator.closing import export_model, export_statistics, make_re
 from fedseal.coordinator.job_run import JobRun, OpenedRound, Progress, unpack_state
 from fedseal.coordinator.round_driver import RoundPlan
 from fedseal.documents import JOB_TYPE
+from fedseal.errors import RefusalError
 from fedseal.rounds import RoundAddress
 from fedseal.trust import Trust
 from fedseal.wire._generated import coordination_pb2 as pb
@@ -70,11 +71,17 @@ class StoredAttempt:
     opened: OpenedRound
     log_size: int
     steps: tuple[tuple[Step, tuple[bytes, ...]], ...]
-    closed: int
+    closed: tuple[Step, ...]
 
-    def is_closed(self, step: Step) -> bool:
-        """Whether that step had been closed."""
-        return STEPS.index(step) < self.closed
+
+@dataclass(frozen=True, slots=True)
+class EndedAttempt:
+    """How an attempt ended."""
+
+    address: RoundAddress
+    completed: bool
+    reason: str
+    survivors: tuple[str, ...]
 
 
 def key_of(address: RoundAddress) -> RoundKey:
@@ -414,13 +421,33 @@ class Ledger:
 
         self.database.run("round.fail", work)
 
-    def open_attempt(self, stored: StoredJob, run: JobRun) -> StoredAttempt | None:
-        """The attempt that was under way when the coordinator stopped."""
+    def open_address(self, digest: Digest) -> RoundAddress | None:
+        """Where the attempt that was under way when the coordinator stopped belongs."""
+        row = self.database.read(lambda session: runs.open_round(session, digest))
+        return None if row is None else _address(row)
 
-        def work(session: Session) -> StoredAttempt | None:
+    def last_end(self, digest: Digest) -> EndedAttempt | None:
+        """The job's newest attempt that has ended."""
+        rows = self.database.read(lambda session: runs.rounds(session, digest))
+        for row in reversed(rows):
+            if row.state is not RoundState.OPEN:
+                survivors = tuple(json.loads(row.survivors))
+                return EndedAttempt(_address(row), row.state is RoundState.COMPLETED, row.reason, survivors)
+        return None
+
+    def open_attempt(self, stored: StoredJob, run: JobRun) -> StoredAttempt:
+        """The attempt that was under way when the coordinator stopped.
+
+        Raises:
+            RefusalError: there was none.
+            CryptoError: a certificate of its roster does not verify any more.
+        """
+
+        def work(session: Session) -> StoredAttempt:
             row = runs.open_round(session, stored.digest)
             if row is None:
-                return None
+                sentence = f"job {stored.digest[:12]} has no attempt under way"
+                raise RefusalError(sentence)
             key = RoundKey(job=row.job, stage=row.stage, round=row.round, attempt=row.attempt)
             by_step: dict[str, list[bytes]] = {step.value: [] for step in STEPS}
             for message in runs.messages(session, key):
@@ -429,7 +456,7 @@ class Ledger:
                 opened=self._reopen(row, stored, run),
                 log_size=row.log_size,
                 steps=tuple((step, tuple(by_step[step.value])) for step in STEPS),
-                closed=row.closed_steps,
+                closed=STEPS[: row.closed_steps],
             )
 
         return self.database.read(work)
@@ -460,7 +487,7 @@ class Ledger:
             for item in roster
         }
         plan = RoundPlan(
-            address=RoundAddress(stored.digest, row.stage, row.round, row.attempt),
+            address=_address(row),
             parameters=parameters,
             members=members,
             sessions={ClientId(item["node"]): bytes.fromhex(item["session"]) for item in roster},
@@ -500,4 +527,8 @@ class Ledger:
         self.log.append(session, time=now, type=kind, actor=actor, subject=subject, details=details)
 
 
-__all__ = ["JOB_TYPE", "JobState", "Ledger", "StoredAttempt", "StoredJob", "key_of"]
+def _address(row: runs.RoundRow) -> RoundAddress:
+    return RoundAddress(Digest(row.job), row.stage, row.round, row.attempt)
+
+
+__all__ = ["JOB_TYPE", "EndedAttempt", "JobState", "Ledger", "StoredAttempt", "StoredJob", "key_of"]

@@ -71,13 +71,15 @@ class RoundDriver:
         """Whether ``session`` is the process that ``client`` began this attempt with."""
         return self.plan.sessions.get(client) == session
 
-    def receive(self, message: ClientMessage) -> None:
-        """Take one message of the current step.
+    def receive(self, message: ClientMessage) -> bool:
+        """Take one message; false if it was taken before, which may be in an earlier step.
 
         Raises:
             PeerError: the message fails a check; nothing changed.
         """
+        before = self._server.missing()
         self._server.receive(message)
+        return self._server.missing() != before
 
     def leave(self, client: ClientId) -> None:
         """Stop waiting for ``client``: it is gone, was restarted or refused."""

@@ -40,7 +40,13 @@ _MAX_CONFIG_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A started coordinator."""
+    """A started coordinator.
+
+    Attributes:
+        port: on which it listens.
+        stop: ends it in order; raises what its engine died of, if it did.
+        wait: returns when it shall stop.
+    """
 
     port: int
     stop: Callable[[], None]
@@ -124,7 +130,8 @@ def start_coordinator(folder: PartyFolder, settings: CoordinatorSettings, *, sto
     )
     views = Views(ledger, attendance, utc_now)
     server, port = _serve(folder, settings, engine, attendance, views, trust, spool / "incoming")
-    thread = threading.Thread(target=_run_engine, args=(engine, stopping), name="engine")
+    failures: list[BaseException] = []
+    thread = threading.Thread(target=_run_engine, args=(engine, stopping, failures), name="engine")
     thread.start()
     server.start()
     _log.info("coordinator ready", port=port, federation=str(member.federation))
@@ -138,13 +145,17 @@ def start_coordinator(folder: PartyFolder, settings: CoordinatorSettings, *, sto
         thread.join()
         database.close()
         _log.info("coordinator stopped")
+        for failure in failures:
+            raise failure
 
     return Running(port=port, stop=stop, wait=lambda: wait_for(stopping))
 
 
-def _run_engine(engine: Engine, stopping: threading.Event) -> None:
+def _run_engine(engine: Engine, stopping: threading.Event, failures: list[BaseException]) -> None:
     try:
         engine.run()
+    except BaseException as error:  # noqa: BLE001 - carried to the main thread, which raises it
+        failures.append(error)
     finally:
         # whatever ended the engine ends the process: a coordinator that answers but does not work is worse
         stopping.set()

@@ -20,14 +20,25 @@ def test_the_encoding_changes_nothing_that_matters(
 ) -> None:
     plain = run_in_process(short_job, heart_schema, split_hospitals)
     encoded = run_in_process(short_job, heart_schema, split_hospitals, encode=True)
-    for name, value in plain.published["training"].items():
-        # Resolution 2^-20 on updates scaled by about 640/1000 rows, four rounds, then whatever training makes of it.
-        np.testing.assert_allclose(encoded.published["training"][name], value, atol=2e-4)
     for name, counts in plain.published["statistics"].items():
         np.testing.assert_allclose(encoded.published["statistics"][name], counts, rtol=1e-6)
     one, two = plain.rounds[-1].summary, encoded.rounds[-1].summary
     assert one["patients"] == two["patients"]
     assert one["auc"] == pytest.approx(two["auc"], abs=0.002)
+
+
+def test_one_round_through_the_encoding_is_off_by_its_resolution_only(
+    short_job: JobDocument, heart_schema: DatasetSchema, split_hospitals: dict[str, JobData]
+) -> None:
+    one_round = short_job.model_copy(
+        update={"method": MethodChoice(name="fedavg", rounds=1, settings={"local_epochs": 1})}
+    )
+    plain = run_in_process(one_round, heart_schema, split_hospitals)
+    encoded = run_in_process(one_round, heart_schema, split_hospitals, encode=True)
+    for name, value in plain.published["training"].items():
+        # four nodes, one step of 2^-20 each, divided by the sum of weights of about 0.6: 6.4e-6. Later rounds
+        # amplify that as training amplifies any difference, so only the first can be bounded.
+        np.testing.assert_allclose(encoded.published["training"][name], value, rtol=0, atol=8e-6)
 
 
 @pytest.mark.parametrize("encode", [False, True])

@@ -1,7 +1,6 @@
 """One federation whose coordinator tells of jobs."""
 
 import pytest
-
 from tests.unit.report.telling import Teller, found_teller
 
 

@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 from html.parser import HTMLParser
 
 import pytest
+from tests.unit.report.telling import MADE, MODEL_DIGEST, NODES, STATISTICS, Scenario, Teller, good_rounds, round_of
 
 from fedseal.report import FederationView, render_report
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal_governance.records import Refusal
-from tests.unit.report.telling import MADE, MODEL_DIGEST, NODES, STATISTICS, Scenario, Teller, good_rounds, round_of
 
 SECTIONS = ("computed", "holders", "disclosure", "rounds", "results", "privacy", "evidence")
 VOID = frozenset({"meta", "wbr", "br", "link", "hr", "img", "input"})

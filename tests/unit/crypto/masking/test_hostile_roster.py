@@ -237,7 +237,7 @@ def test_duplicate_keys_of_a_colluding_member(refused: Refused, scene: Scene, id
         replace(theirs, channel_key=entry_of(roster, OTHER).mask_key),
     ):
         copied = signed_again(changed, identity_of(THIRD))
-        refused(client, lambda entry=copied: client.share(with_entry(roster, entry)), KeyRefused, "advertised too")  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+        refused(client, lambda entry=copied: client.share(with_entry(roster, entry)), KeyRefused, "advertised")  # type: ignore[misc]  # mypy cannot infer a lambda with a default
 
 
 def test_invented_and_doubled_members(refused: Refused, scene: Scene, identity_of: IdentityOf) -> None:

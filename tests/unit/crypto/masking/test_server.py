@@ -186,7 +186,7 @@ def test_advertisements_the_server_refuses(
         return replace(message, signature=identity_of(A).sign(message.signed()))
 
     refuses(server, signed(mask_key=bytes(32)), KeyRefused, "low order")
-    refuses(server, signed(channel_key=honest.mask_key), KeyRefused, "one key for both uses")
+    refuses(server, signed(channel_key=honest.mask_key), KeyRefused, "for both uses")
     refuses(server, signed(mask_key=other.mask_key), KeyRefused, "advertised too")
     refuses(server, signed(graph_commitment=bytes(32)), ProtocolViolation, "a graph commitment")
     server.receive(honest)

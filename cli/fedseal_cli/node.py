@@ -84,10 +84,7 @@ def enrol(
 @command(app, "run", example="fedseal node run --folder cleveland")
 def run(
     folder: FolderOption,
-    coordinator: Annotated[
-        str | None,
-        typer.Option("--coordinator", metavar="HOST:PORT", help="Instead of the address in the folder."),
-    ] = None,
+    coordinator: CoordinatorOption = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Log debugging details.")] = False,
 ) -> None:
     """Run the node in the foreground until Ctrl-C or SIGTERM; it connects outwards only and reconnects by itself."""

@@ -30,6 +30,8 @@ from tests.simulation.schedule import COORDINATOR, CrashSite, Sabotage
 from tests.simulation.world import Frame, FrameKind
 
 RESEND_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 8.0
+PATIENCE = 8
 _OVER = frozenset({Step.DONE, Step.FAILED})
 
 
@@ -73,7 +75,7 @@ class CoordinatorProgram:
         self._heard: set[str] = set()
         self._current: StoredRound | None = None
         self._server: MaskingServer | None = None
-        self._deadline = self._asked = self._world.now
+        self._deadline = self._asked = self._resume_at = self._world.now
         if storage.attempts:
             self._take_up(storage.attempts[-1], restarted=life > 1)
 
@@ -81,8 +83,9 @@ class CoordinatorProgram:
         """Ask again, close what is due, begin what is next."""
         server = self._server
         if server is None or server.step in _OVER:
-            self._begin_next()
-        elif server.all_in() or self._world.now >= self._deadline:
+            if self._world.now >= self._resume_at:
+                self._begin_next()
+        elif server.all_in() or self._world.now >= self._latest(server):
             self._close(server)
         elif self._world.now >= self._asked + RESEND_SECONDS:
             self._ask(server)
@@ -99,6 +102,15 @@ class CoordinatorProgram:
             # A member that refuses this attempt, or has restarted since it may have entered it.
             if frame.kind is FrameKind.HELLO or frame.key == current.key:
                 server.drop(ClientId(frame.sender))
+
+    def _latest(self, server: MaskingServer) -> float:
+        """When the step is closed in any case.
+
+        Once members reveal shares their inputs must not enter another attempt: giving this one up loses the round.
+        """
+        if server.step is Step.UNMASK and not server.can_close():
+            return self._deadline + PATIENCE * self._world.schedule.step_seconds
+        return self._deadline
 
     # -- attempts --------------------------------------------------------------------------------------
 
@@ -118,9 +130,7 @@ class CoordinatorProgram:
 
     def _parameters(self, key: Key) -> RoundParameters:
         schedule, limits = self._world.schedule, schedule_limits(self._world.schedule)
-        roster = schedule.names
-        if not self._world.calm and len(self._heard) >= 3 and self._world.chance.random() < schedule.shrinking:
-            roster = tuple(sorted(self._heard)) if not schedule.sparse else roster
+        roster = self._roster(key)
         group = choose_parameters(
             len(roster), corrupted_fraction=limits.corrupted_fraction, dropout_fraction=limits.dropout_fraction
         )
@@ -142,6 +152,14 @@ class CoordinatorProgram:
             broadcast_digest=sha256_hex(broadcast),
             plan_digest=sha256_hex(b"plan"),
         )
+
+    def _roster(self, key: Key) -> tuple[str, ...]:
+        schedule, completed = self._world.schedule, self._storage.completed
+        if schedule.same_broadcast and completed and key[1] % 2:
+            # Members refuse a sum that differs a little from an earlier one: ask for the same.
+            return tuple(sorted(self._around.judge.attempts[completed[-1]].survivors))
+        trim = not schedule.sparse and not self._world.calm and self._world.chance.random() < schedule.shrinking
+        return tuple(sorted(self._heard)) if trim and len(self._heard) >= 3 else schedule.names
 
     def _take_up(self, stored: StoredRound, *, restarted: bool) -> None:
         server = MaskingServer(stored.parameters, self._around.members)
@@ -227,6 +245,7 @@ class CoordinatorProgram:
             server.close_step()
         except RoundFailed as error:
             self._world.note(f"attempt {stored.key} fails: {error}")
+            self._resume_at = self._world.now + min(0.5 * 2 ** stored.key[1], LONGEST_PAUSE_SECONDS)
             return
         if server.step is Step.CONFIRM:
             self._around.judge.attempts[stored.key].survivors = server.expected

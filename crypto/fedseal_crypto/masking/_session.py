@@ -149,27 +149,43 @@ def open_nonces(members: Members, revealing: Revealing, openings: Openings) -> S
     me = members.index(own.client, Step.REVEAL)
     context0 = parameters.context0()
     by_index = _verified(members, context0, own, openings.advertisements, sparse=True)
+    _check_neighbours(revealing, by_index, expected=frozenset(graph.neighbours(me)) | {me})
+    check_distinct_keys(by_index.values())
+    return Session(
+        parameters=parameters,
+        context=revealing.context,
+        me=me,
+        graph=graph,
+        advertised=frozenset(entry.member for entry in revealing.entries),
+        advertisements=by_index,
+    )
+
+
+def _check_neighbours(
+    revealing: Revealing, shown: Mapping[MemberIndex, Advertisement], *, expected: frozenset[MemberIndex]
+) -> None:
+    """The advertisements shown are exactly those of the graph's neighbours, as the roster's digests name them."""
     digests = {entry.member: entry.digest for entry in revealing.entries}
-    expected = (set(graph.neighbours(me)) & digests.keys()) | {me}
-    if by_index.keys() != expected:
+    present = expected & digests.keys()
+    if shown.keys() != present:
         raise OpeningRefused(
             Violation(
                 step=Step.REVEAL,
                 party=COORDINATOR,
-                got=f"advertisements of {len(by_index)} members",
-                expected=f"exactly those of the {len(expected) - 1} neighbours of this graph, and its own",
+                got=f"advertisements of {len(shown)} members",
+                expected=f"exactly those of the {len(present) - 1} neighbours of this graph, and its own",
             )
         )
-    if len(by_index) < parameters.threshold:
+    if len(shown) < revealing.parameters.threshold:
         raise CohortTooSmall(
             Violation(
                 step=Step.REVEAL,
                 party=COORDINATOR,
-                got=f"{len(by_index)} holders of this node's shares",
-                expected=f"at least the threshold of {parameters.threshold}",
+                got=f"{len(shown)} holders of this node's shares",
+                expected=f"at least the threshold of {revealing.parameters.threshold}",
             )
         )
-    for index, advertisement in by_index.items():
+    for index, advertisement in shown.items():
         if advertisement_digest(advertisement) != digests[index]:
             raise ContextMismatch(
                 Violation(
@@ -179,15 +195,6 @@ def open_nonces(members: Members, revealing: Revealing, openings: Openings) -> S
                     expected="the same",
                 )
             )
-    check_distinct_keys(by_index.values())
-    return Session(
-        parameters=parameters,
-        context=revealing.context,
-        me=me,
-        graph=graph,
-        advertised=frozenset(digests),
-        advertisements=by_index,
-    )
 
 
 def _check_nonces(revealing: Revealing, openings: Openings) -> None:

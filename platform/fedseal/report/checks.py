@@ -165,7 +165,7 @@ def _digests(sources: Sources) -> Iterator[Check]:
         return
     yield _same("Signed job file", sha256_hex(detail.document), record.envelope, "is the one in the job record")
     yield _same("Dataset schema", sha256_hex(detail.schema), record.schema_digest, "is the one in the job record")
-    offered = next((item.digest for item in detail.artefacts if item.kind == MODEL), "")
+    offered = sources.offered(MODEL)
     if offered or sources.subject:
         yield _same("Model on offer", offered, sources.subject, "is the one in the job record")
 

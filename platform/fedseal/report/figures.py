@@ -97,7 +97,9 @@ def duration(start: datetime | None, end: datetime | None) -> str:
     hours, minutes_left = divmod(minutes, 60)
     if hours:
         return f"{hours:,} h {minutes_left} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    if not minutes:
+        return f"{rest} s"
+    return f"{minutes} min {rest} s" if rest else f"{minutes} min"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from fedseal.report.checks import Findings
 from fedseal.report.figures import (
     BYTES_SENT,
     CLIPPED,
+    ROWS,
     counted,
     data_size,
     date_and_time,
@@ -23,6 +24,7 @@ from fedseal.report.history import EVALUATION, STATISTICS, Slot, colluders_withs
 from fedseal.report.layout import Commands, DisclosureView, Fact, Page, ProtectionView, Results, Seen, View
 from fedseal.report.plots import course_plot, sites_plot
 from fedseal.report.sites import SiteMetrics, comparison, has_undefined, metric_tables
+from fedseal.report.sources import STATISTICS as STATISTICS_FILE
 from fedseal.report.sources import Sources, moment
 from fedseal.report.tables import ACCEPTED, REFUSED, NodeRow, clause_rows, events, node_rows, round_lines, span_rows
 from fedseal.report.wording import State, Story
@@ -116,12 +118,11 @@ def _facts(
     start = moment(summary.submitted_at if record is None else record.submitted_at)
     end = moment(summary.finished_at if record is None else record.ended_at)
     purpose = _purpose(sources)
-    rows = None if record is None else record.records_used
+    rows = next((item.figures[ROWS] for item in sources.attempts if ROWS in item.figures), None)
     failures = sum(slot.failures for slot in slots)
     recovered = sum(bool(slot.last.recovered) for slot in slots)
-    troubles = [f"{counted(recovered)} with recovery"] * bool(recovered) + [f"{counted(failures)} failed"] * bool(
-        failures
-    )
+    troubles = [f"{counted(recovered)} with recovery"] if recovered else []
+    troubles += [f"{counted(failures)} failed attempt{'' if failures == 1 else 's'}"] if failures else []
     took = duration(start, end)
     return (
         Fact(term="Purpose", value=purpose.value, note=purpose.term),
@@ -135,8 +136,8 @@ def _facts(
         ),
         Fact(
             term="Training rows",
-            value="not stated" if rows is None else whole(rows),
-            note="" if rows is None else "of all data holders together",
+            value=whole(rows) if rows is not None else "not stated" if slots else "none",
+            note="of all data holders together" if rows is not None else "",
         ),
         Fact(
             term="Protection",
@@ -322,6 +323,8 @@ def _digests(sources: Sources) -> tuple[Fact, ...]:
             Fact(term="Dataset schema", value=record.schema_digest, note="which columns there are"),
             Fact(term="Learner", value=record.learner_digest, note="the local training code"),
         ]
+    statistics = "a JSON file at the coordinator; the job record does not name it"
+    facts.append(Fact(term="Published statistics", value=sources.offered(STATISTICS_FILE), note=statistics))
     return tuple(fact for fact in facts if fact.value)
 
 

@@ -5,7 +5,7 @@ phone. Meaning never rests on colour alone: shapes differ too.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fedseal.report.drawing import (
@@ -35,10 +35,15 @@ _ROOM_FOR_WORDS = 24.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plot:
-    """One plot for wide and for narrow screens."""
+    """One plot for wide and for narrow screens.
+
+    Attributes:
+        marks: what beside sums the legend must explain: left, failed, absent.
+    """
 
     wide: Drawing
     narrow: Drawing
+    marks: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +93,7 @@ def course_plot(slots: Sequence[Slot], *, nodes: Sequence[str], minimum: int | N
     return Plot(
         wide=_Course(columns, nodes, minimum, WIDE).drawing(),
         narrow=_Course(columns, nodes, minimum, NARROW).drawing(),
+        marks=frozenset(_marks(columns, nodes)),
     )
 
 
@@ -97,6 +103,20 @@ def sites_plot(metrics: SiteMetrics) -> Plot | None:
     if not rows:
         return None
     return Plot(wide=_sites(rows, WIDE), narrow=_sites(rows, NARROW))
+
+
+def _marks(columns: Sequence[Column], nodes: Sequence[str]) -> Iterator[str]:
+    if any(column.recovered for column in columns):
+        yield "left"
+    if any(column.failures for column in columns):
+        yield "failed"
+    if _are_named(columns, nodes) and any(set(nodes) - column.stayed - column.recovered for column in columns):
+        yield "absent"
+
+
+def _are_named(columns: Sequence[Column], nodes: Sequence[str]) -> bool:
+    """Whether each node can have a row: there are few, and the sources say who was in each sum."""
+    return len(nodes) <= MOST_NODE_ROWS and all(column.stayed or not column.cohort for column in columns)
 
 
 def _columns(slots: Sequence[Slot]) -> list[Column]:
@@ -134,7 +154,7 @@ class _Course:
     def __init__(self, columns: Sequence[Column], nodes: Sequence[str], minimum: int | None, width: float) -> None:
         self.columns = columns
         self.minimum = minimum
-        self.named = len(nodes) <= MOST_NODE_ROWS and all(column.stayed or not column.cohort for column in columns)
+        self.named = _are_named(columns, nodes)
         self.nodes = tuple(nodes) if self.named else ()
         self.width = width
         self.narrow = width < WIDE
@@ -256,10 +276,16 @@ class _Course:
             if column.stage != TRAINING:
                 known = {STATISTICS: ("stats", "S"), EVALUATION: ("eval", "E")}.get(column.stage, (column.stage, "·"))
                 elements.append(text((self.x(index), y), known[0 if words else 1], "plot-tick", anchor="middle"))
-            elif index == first or (index - first + 1) % every == 0:
+            elif (index == first or (index - first + 1) % every == 0) and self._has_room(index):
                 label = str(column.last + 1)
                 elements.append(text((self.x(index), y), label, "plot-tick", anchor="middle"))
         return elements
+
+    def _has_room(self, index: int) -> bool:
+        """Whether the label of a training round keeps clear of the letter of a stage beside it."""
+        beside = [other for other in (index - 1, index + 1) if 0 <= other < len(self.columns)]
+        letters = 3.2 * (len(str(self.columns[index].last + 1)) + 1)
+        return self.step > letters or all(self.columns[other].stage == TRAINING for other in beside)
 
     def _label_step(self) -> int:
         """How many columns share one label of the axis, so that labels keep apart."""

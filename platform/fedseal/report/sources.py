@@ -23,7 +23,7 @@ from fedseal_governance.jobs import JobDocument, load_job
 from fedseal_governance.records import MAX_RECORD_BYTES, JobRecord, RoundRecord, read_record
 from fedseal_governance.runs import RoundState
 
-MODEL, RECORD = "model", "job-record"
+MODEL, STATISTICS = "model", "statistics"
 _NO_MODEL = "job.yaml"
 
 RoundId = tuple[str, int, int]
@@ -100,7 +100,11 @@ class Sources:
         """SHA-256 of the exported model; empty when there is none."""
         if self.record is not None:
             return self.subject
-        return next((item.digest for item in self.detail.artefacts if item.kind == MODEL), "")
+        return self.offered(MODEL)
+
+    def offered(self, kind: str) -> str:
+        """Digest of the file of this kind that the coordinator offers; empty when there is none."""
+        return next((item.digest for item in self.detail.artefacts if item.kind == kind), "")
 
 
 def read_sources(detail: pb.JobDetail) -> Sources:

@@ -4,10 +4,11 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tests.unit.node.parties import NODES, SCIENTIST, Consortium
+
 from fedseal.documents import SignedJob, sign_job
 from fedseal_crypto.digests import sha256_hex
 from fedseal_governance.jobs import load_job
-from tests.unit.node.parties import NODES, SCIENTIST, Consortium
 
 DATASET = "hearts"
 PURPOSE = "DUO:0000006"
@@ -52,7 +53,9 @@ def table_of(node: str, rows: int = ROWS) -> bytes:
     lines = ["pseudonym,age,sex,ill"]
     for record in pseudonyms(node, rows):
         age = draw.randint(20, 90)
-        lines.append(f"{record},{age},{draw.choice(['female', 'male'])},{'TRUE' if draw.randint(0, 90) < age else 'FALSE'}")
+        lines.append(
+            f"{record},{age},{draw.choice(['female', 'male'])},{'TRUE' if draw.randint(0, 90) < age else 'FALSE'}"
+        )
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -119,5 +122,3 @@ weights: {{maximum_rows: 100}}
         return SignedJob(
             digest=sha256_hex(data), document=load_job(data, "job"), signer=person.member, envelope=envelope
         )
-
-

@@ -114,7 +114,9 @@ class Consortium:
             hosts=("localhost",) if kind is PartyKind.COORDINATOR else (),
         )
         issued = self.authority.issue(new_request(claim, tls_key, key), subject, now=at, lifetime=lifetime)
-        empty = root.load_revocations(self.authority.revocation_list([], number=1, now=at, next_update=at + lifetime), now=at)
+        empty = root.load_revocations(
+            self.authority.revocation_list([], number=1, now=at, next_update=at + lifetime), now=at
+        )
         return Enrolled(
             member=root.verify_identity(issued.identity_pem, now=at, revocations=empty),
             key=key,

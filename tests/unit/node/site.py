@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from tests.unit.node.papers import DATASET, ROWS, SCHEMA, consents_of, policy_with, table_of
+from tests.unit.node.parties import COORDINATOR, OFFICERS, ORGANISATION, Consortium, SettableClock
+
 from fedseal.errors import RemoteError
 from fedseal.folders import PartyFolder
 from fedseal.learning import content_digest, load_dataset, use_deterministic_torch
@@ -32,8 +35,6 @@ from fedseal_governance.policy import StoredPolicy, approve, propose
 from fedseal_governance.policy.store import POLICY_TYPE
 from fedseal_governance.trust import Trust as DocumentTrust
 from fedseal_migrations import upgrade
-from tests.unit.node.papers import DATASET, ROWS, SCHEMA, consents_of, policy_with, table_of
-from tests.unit.node.parties import COORDINATOR, OFFICERS, ORGANISATION, Consortium, SettableClock
 
 T = TypeVar("T")
 
@@ -146,9 +147,7 @@ class Site:
         self.witness = Witness(
             self.database, self.log, name=origin, key=key, clock=self.clock, alarm=self.alarms.append
         )
-        self.agent = Agent(
-            self.me, self.outbox, self.witness, session=SESSION, workspace=self.folder.path / "incoming"
-        )
+        self.agent = Agent(self.me, self.outbox, self.witness, session=SESSION, workspace=self.folder.path / "incoming")
 
     def restart(self) -> None:
         """The process ends at once and another one starts in its folder."""
@@ -164,7 +163,9 @@ class Site:
 
     def welcome(self) -> None:
         certificate = self.consortium.parties[COORDINATOR].identity_pem.decode()
-        self.tell(welcome=pb.Welcome(coordinator_certificate=certificate, revocation_list=self.folder.revocations_pem()))
+        self.tell(
+            welcome=pb.Welcome(coordinator_certificate=certificate, revocation_list=self.folder.revocations_pem())
+        )
 
     # -- the operator ----------------------------------------------------------------------------------
 
@@ -245,9 +246,7 @@ class SiteMaker:
         shutil.copytree(self.template / name, self.folder / name)
         self.consortium.lists = max(self.consortium.lists, 1)
         return self._keep(
-            Site(
-                PartyFolder.load(self.folder / name), self.clock, self.consortium, data=self.template / f"{name}.csv"
-            )
+            Site(PartyFolder.load(self.folder / name), self.clock, self.consortium, data=self.template / f"{name}.csv")
         )
 
     def fresh(

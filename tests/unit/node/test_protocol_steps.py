@@ -8,6 +8,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from tests.unit.node.attempts import Attempt, Coordinator, assert_counts, assert_ignored, assert_refused
+from tests.unit.node.papers import ROWS, JobFile
+from tests.unit.node.parties import NODES, Consortium
+from tests.unit.node.site import Site
 
 from fedseal.rounds import RoundAddress
 from fedseal.wire.limits import MASKING_MESSAGE_BYTES
@@ -26,10 +30,6 @@ from fedseal_crypto.masking import (
     Unmasking,
 )
 from fedseal_governance.participation import AttemptState
-from tests.unit.node.attempts import Attempt, Coordinator, assert_counts, assert_ignored, assert_refused
-from tests.unit.node.papers import ROWS, JobFile
-from tests.unit.node.parties import NODES, Consortium
-from tests.unit.node.site import Site
 
 ZURICH, HUNGARY = ClientId("zurich"), ClientId("hungary")
 LOW_ORDER = bytes(32)
@@ -45,7 +45,7 @@ def assert_attempt_is_over(attempt: Attempt) -> None:
             honest = attempt.server.instruction_for(attempt.me)
             assert honest is not None
             assert_ignored(site, lambda honest=honest: attempt.instruct(honest))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-    gave_up = {name: (attempt.context,) for name in NODES}
+    gave_up = dict.fromkeys(NODES, (attempt.context,))
     assert_counts(attempt.coordinator.attempt(1, abandoned=gave_up).finish(), ROWS)
 
 
@@ -120,7 +120,6 @@ def too_few(roster: Roster, _attempt: Attempt) -> Roster:
     return replace(roster, advertisements=roster.advertisements[:3])
 
 
-
 @pytest.mark.parametrize(
     ("forge", "code", "says"),
     [
@@ -162,9 +161,7 @@ def tampered_share(delivery: ShareDelivery, _attempt: Attempt) -> ShareDelivery:
 
 def swapped_shares(delivery: ShareDelivery, _attempt: Attempt) -> ShareDelivery:
     one, other, *rest = delivery.shares
-    return replace(
-        delivery, shares=(replace(one, sealed=other.sealed), replace(other, sealed=one.sealed), *rest)
-    )
+    return replace(delivery, shares=(replace(one, sealed=other.sealed), replace(other, sealed=one.sealed), *rest))
 
 
 def somebody_elses_shares(_delivery: ShareDelivery, attempt: Attempt) -> ShareDelivery:
@@ -192,7 +189,7 @@ def test_shares_that_were_not_sealed_for_this_node(
     attempt = coordinator.attempt()
     forged = forge(delivery_of(attempt), attempt)
     assert_refused(coordinator.site, lambda: attempt.instruct(forged), code=code, says=says)
-    gave_up = {name: (attempt.context,) for name in NODES}
+    gave_up = dict.fromkeys(NODES, (attempt.context,))
     assert_counts(coordinator.attempt(1, abandoned=gave_up).finish(), ROWS)
 
 

@@ -9,6 +9,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from tests.unit.node.attempts import Attempt, Coordinator, assert_ignored, assert_refused
+from tests.unit.node.papers import JobFile
+from tests.unit.node.parties import COORDINATOR, NODES, NOW, Consortium
+from tests.unit.node.site import Site
 
 from fedseal.rounds import RoundAddress
 from fedseal.wire.limits import ARTEFACT_BYTES, CERTIFICATE_BYTES, REVOCATION_BYTES, ROSTER_MEMBERS
@@ -16,10 +20,6 @@ from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.encoding import WordRun
 from fedseal_crypto.identity import FederationName, PartyKind, Role
 from fedseal_crypto.masking import Advertisement, ClientId
-from tests.unit.node.attempts import Attempt, Coordinator, assert_ignored, assert_refused
-from tests.unit.node.papers import JobFile
-from tests.unit.node.parties import COORDINATOR, NODES, NOW, Consortium
-from tests.unit.node.site import Site
 
 OTHER = Digest("ab" * 32)
 
@@ -236,9 +236,7 @@ def test_a_member_with_a_certificate_that_is_not_its_own(
 ) -> None:
     attack = coordinator.attempt()
     listed = certificates(attack, zurich=forge(consortium))
-    assert_refused(
-        coordinator.site, lambda: attack.begin(member_certificates=listed), code=code, says=says
-    )
+    assert_refused(coordinator.site, lambda: attack.begin(member_certificates=listed), code=code, says=says)
     assert coordinator.site.attempts(coordinator.job.digest) == ()
     assert_still_enters(coordinator)
 
@@ -290,9 +288,7 @@ def test_another_number_of_certificates_than_of_members(coordinator: Coordinator
 )
 def test_lists_of_certificates_beyond_every_limit(coordinator: Coordinator, listed: list[str], says: str) -> None:
     attack = coordinator.attempt()
-    assert_refused(
-        coordinator.site, lambda: attack.begin(member_certificates=listed), code="PeerFault", says=says
-    )
+    assert_refused(coordinator.site, lambda: attack.begin(member_certificates=listed), code="PeerFault", says=says)
     assert_still_enters(coordinator)
 
 

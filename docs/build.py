@@ -22,19 +22,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that the blocks below are found whoever runs this file
 
-import blocks_audit
-import blocks_cli
-import blocks_documents
-import blocks_protocol
-import blocks_states
+from blocks import audit, cli, documents, protocol, states
 
 ROOT = Path(__file__).parents[1]
 BLOCKS: Mapping[str, Callable[[], str]] = {
-    **blocks_states.BLOCKS,
-    **blocks_protocol.BLOCKS,
-    **blocks_documents.BLOCKS,
-    **blocks_audit.BLOCKS,
-    **blocks_cli.BLOCKS,
+    **states.BLOCKS,
+    **protocol.BLOCKS,
+    **documents.BLOCKS,
+    **audit.BLOCKS,
+    **cli.BLOCKS,
 }
 
 _MARKED = re.compile(r"(<!-- generated:([a-z0-9-]+) -->\n)(.*?)(<!-- /generated -->)", re.DOTALL)

@@ -109,14 +109,13 @@ def _say_answers(detail: "pb.JobDetail") -> None:
 def _say_rounds(detail: "pb.JobDetail") -> None:
     say("")
     print_table(
-        ("Stage", "Round", "State", "Nodes", "In the sum", "Recovered", "Figures"),
+        ("Stage", "Round", "State", "In the sum", "Recovered", "Figures"),
         [
             (
                 item.address.stage,
                 _round_number(item.address),
                 item.state,
-                len(item.roster),
-                len(item.survivors),
+                f"{len(item.survivors)} of {len(item.roster)}",
                 ", ".join(item.recovered) or "-",
                 item.reason or _figures(item.metrics),
             )
@@ -134,7 +133,11 @@ def _round_number(address: "pb.RoundAddress") -> str:
 
 def _figures(text: str) -> str:
     figures = _parsed(text)
-    return ", ".join(f"{name} {value:.4g}" for name, value in figures.items() if isinstance(value, int | float))
+    return ", ".join(f"{name} {_number(value)}" for name, value in figures.items() if isinstance(value, int | float))
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:.4g}"
 
 
 def _parsed(text: str) -> dict[str, object]:

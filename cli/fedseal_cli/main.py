@@ -4,12 +4,15 @@ It imports nothing but the standard library until it runs, so that Ctrl-C is ans
 the commands are being imported.
 """
 
+import os
 import sys
 
 
 def main() -> None:
     """Run the command line and leave with one of the codes of ``fedseal_cli.exit_codes``."""
     try:
+        # gRPC's core writes to stderr by itself, where people expect one sentence; we report its errors ourselves.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         from fedseal_cli.app import build_command
 
         build_command()(prog_name="fedseal")

@@ -51,10 +51,13 @@ def list_(
 
 
 @command(app, "export", example="fedseal model export heart-risk --out model.safetensors --as ada")
-def export(
+def export(  # noqa: PLR0913, PLR0917 - Typer declares one parameter per option
     job: JobArgument,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write the model.")],
     as_: AsOption,
+    kind: Annotated[
+        str, typer.Option("--kind", help="What to fetch; a statistics job produces `statistics` instead of a model.")
+    ] = "model",
     record: Annotated[
         Path | None, typer.Option("--record", metavar="FILE", help="Also write the signed job record here.")
     ] = None,
@@ -71,14 +74,14 @@ def export(
             raise SetupError(f"{target} already exists; choose another name.")
     with connected(as_, passphrase_file, coordinator) as client:
         detail = client.show_job(job)
-        model = _model_of(detail)
+        model = _artefact_of(detail, kind)
         client.download(detail.summary.job, model.digest, out)
     if record is not None:
         write_atomic(record, detail.job_record)
     if as_json:
         print_json({"file": str(out), "digest": model.digest, "record": None if record is None else str(record)})
         return
-    say(f"{out} is the model of {detail.summary.name} ({model.size} bytes, digest {model.digest[:16]}…).")
+    say(f"{out} is the {kind} of {detail.summary.name} ({model.size} bytes, digest {model.digest[:16]}…).")
 
 
 @command(
@@ -159,10 +162,12 @@ def _verify_record(model: bytes, record: Path, root: Path, revocations: Path | N
     return verify_record(data, root=trust, revocations=listed, model=model)
 
 
-def _model_of(detail: "pb.JobDetail") -> "pb.Artefact":
+def _artefact_of(detail: "pb.JobDetail", kind: str) -> "pb.Artefact":
     from fedseal_governance.errors import NotFound
 
     for item in detail.artefacts:
-        if item.kind == "model":
+        if item.kind == kind:
             return item
-    raise NotFound(f"the job {detail.summary.name} ({detail.summary.state}) has no model; see `fedseal job show`.")
+    raise NotFound(
+        f"the job {detail.summary.name} ({detail.summary.state}) has produced no {kind}; see `fedseal job show`."
+    )

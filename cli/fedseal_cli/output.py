@@ -62,9 +62,11 @@ def print_fields(fields: Mapping[str, object]) -> None:
 
     width = max(len(name) for name in fields) + 2
     for name, value in fields.items():
+        text = printable(str(value))
         line = textwrap.fill(
-            f"{name:<{width}}{printable(str(value))}",
-            WIDTH,
+            f"{name:<{width}}{text}",
+            # Digests and keys are copied from the screen; they stay on the line of their name.
+            WIDTH if " " in text else width + len(text),
             subsequent_indent=" " * width,
             break_long_words=False,
             break_on_hyphens=False,

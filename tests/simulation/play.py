@@ -20,6 +20,8 @@ from tests.simulation.node import NodeStorage, Surroundings, declared, identity_
 from tests.simulation.schedule import COORDINATOR, CrashSite, Sabotage, Schedule, draw_schedule
 from tests.simulation.world import Host, World
 
+CALM_ATTEMPTS = 4  # whole attempts without trouble after which a round that could be completed would have been
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
@@ -90,10 +92,13 @@ def _play(run: Run) -> Report:
             world.after(moment, lambda victim=victim: world.kill(world.hosts[victim]))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
         world.run(schedule.chaos_seconds, finished=lambda: run.done)
         world.become_calm()
-        world.run(world.now + schedule.calm_seconds, finished=lambda: run.done)
+        enough = len(run.coordinator.attempts) + CALM_ATTEMPTS
+        world.run(
+            world.now + schedule.calm_seconds, finished=lambda: run.done or len(run.coordinator.attempts) > enough
+        )
+        _check_progress(run)
         # What is still on its way must do no harm either.
         world.run(world.now + 2 * schedule.step_seconds, finished=lambda: False)
-        _check_progress(run)
     return Report(
         schedule=schedule,
         completed=len(run.coordinator.completed),

@@ -94,7 +94,7 @@ class Schedule:
     shrinking: float
     step_seconds: float = 4.0
     chaos_seconds: float = 60.0
-    calm_seconds: float = 60.0
+    calm_seconds: float = 150.0
     sabotage: Sabotage | None = None
 
     @property

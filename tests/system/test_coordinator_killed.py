@@ -41,8 +41,8 @@ MOMENTS = {
     ),
     "sum-about-to-be-stored": Trap(owner="coordinator", call=rf"^complete_round\|.*{ROUND}", moment="before"),
     "sum-stored-and-nobody-told": Trap(owner="coordinator", call=rf"^complete_round\|.*{ROUND}", moment="after"),
-    "job-about-to-end": Trap(owner="coordinator", call=r"^end$", moment="before"),
-    "job-ended-and-nobody-told": Trap(owner="coordinator", call=r"^end$", moment="after"),
+    "job-about-to-end": Trap(owner="coordinator", call=r"^end\|", moment="before"),
+    "job-ended-and-nobody-told": Trap(owner="coordinator", call=r"^end\|", moment="after"),
 }
 
 

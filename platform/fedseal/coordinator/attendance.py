@@ -13,6 +13,7 @@ from datetime import datetime
 
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal_crypto.certificates import Member
+from fedseal_crypto.digests import Digest
 from fedseal_crypto.identity import PublicIdentity
 
 _END = None
@@ -31,6 +32,7 @@ class Session:
     policies: tuple[bytes, ...]
     datasets: Mapping[str, bytes]
     software: str
+    open_jobs: tuple[Digest, ...] = ()
     closed: bool = False
     outbox: "queue.Queue[pb.Instruction | None]" = field(default_factory=lambda: queue.Queue(_QUEUE_LIMIT))
 

@@ -260,10 +260,12 @@ class JobDesk:
         wanted = {node for node, accepted in self._answers.items() if accepted} - set(self._excluded)
         self._require_enough(wanted)
         present = [item for item in self._around.attendance.all() if item.node in wanted]
-        missing = wanted - {item.node for item in present} - self._given_up(now)
+        missing = wanted - {item.node for item in present}
+        unseen = missing - set(self._left_at)
         waited = (now - self._waiting_since).total_seconds()
         enough = len(present) >= self._run.minimum_cohort
-        if enough and (not missing or waited >= self._around.settings.gather_seconds):
+        waits_for_unseen = bool(unseen) and waited < self._around.settings.gather_seconds
+        if enough and not waits_for_unseen and not self._may_return(missing, now):
             return present
         if not enough and waited >= self._around.settings.patience_seconds:
             sentence = (
@@ -284,10 +286,10 @@ class JobDesk:
         )
         raise RefusalError(sentence)
 
-    def _given_up(self, now: datetime) -> frozenset[str]:
-        """Nodes that left so long ago that rounds begin without waiting for them."""
+    def _may_return(self, missing: Collection[str], now: datetime) -> bool:
+        """Whether one of ``missing`` left so recently that the round still waits for it."""
         limit = self._around.settings.return_seconds
-        return frozenset(node for node, left in self._left_at.items() if (now - left).total_seconds() >= limit)
+        return any((now - self._left_at[node]).total_seconds() < limit for node in missing if node in self._left_at)
 
     def _activate(self, opened: OpenedRound, log_size: int, now: datetime) -> ActiveRound:
         address = opened.plan.address

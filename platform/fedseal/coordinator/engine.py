@@ -235,6 +235,10 @@ class Engine:
         _log.info("node present", node=session.node, returned=departed is not None)
         for desk in tuple(self._desks.values()):
             self._guarding(desk, lambda desk=desk: desk.welcome(session))  # type: ignore[misc]  # bound per loop
+        for digest in session.open_jobs:
+            end = None if digest in self._desks else self._ledger.job_end(digest, session.node)
+            if end is not None:
+                session.send(pb.Instruction(job_end=end))
 
     def _left(self, session: Session) -> None:
         if self._attendance.leave(session):

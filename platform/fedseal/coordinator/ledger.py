@@ -23,6 +23,7 @@ from fedseal.errors import RefusalError
 from fedseal.rounds import RoundAddress
 from fedseal.trust import Trust
 from fedseal.wire._generated import coordination_pb2 as pb
+from fedseal.wire.limits import TEXT_CHARACTERS
 from fedseal_crypto.certificates import Member
 from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.dsse import SignedDocument
@@ -282,6 +283,21 @@ class Ledger:
             return signed
 
         return self.database.run("job.end", work)
+
+    def job_end(self, digest: Digest, node: str) -> pb.JobEnd | None:
+        """How a job ended, for a node that takes part in it; None if it has not, or is none of the node's."""
+
+        def work(session: Session) -> pb.JobEnd | None:
+            row = session.get(runs.JobRow, digest)
+            if row is None or row.state not in JobState.final():
+                return None
+            document = load_job(SignedDocument.from_json(row.envelope).payload, f"job {digest[:12]}")
+            if node not in document.nodes:
+                return None
+            reason = row.reason[:TEXT_CHARACTERS]
+            return pb.JobEnd(job=digest, state=row.state.value, reason=reason, job_record=row.record or b"")
+
+        return self.database.read(work)
 
     # -- rounds ----------------------------------------------------------------------------------------
 

@@ -199,6 +199,7 @@ class CoordinationService(rpc.CoordinationServicer):
                 for item in request.datasets
             },
             software=request.software[:200],
+            open_jobs=tuple(parse_digest(item) for item in request.open_jobs[: limits.OPEN_JOBS]),
         )
 
 

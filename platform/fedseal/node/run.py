@@ -28,6 +28,7 @@ from fedseal.node.witness import Witness
 from fedseal.processes import stop_on_signals
 from fedseal.trust import Trust, utc_now
 from fedseal.wire._generated import coordination_pb2 as pb
+from fedseal.wire.limits import OPEN_JOBS
 from fedseal.wire.status import CallRefused
 from fedseal_crypto.identity import PartyKind
 from fedseal_crypto.notes import log_origin
@@ -232,7 +233,7 @@ def _listen(node: Node) -> None:
     attempts = 0
     while not node.stopping.is_set():
         try:
-            for instruction in node.connection.attend(_attendance(node)):
+            for instruction in node.connection.attend(_asking_for_ends(node, _attendance(node))):
                 attempts = 0
                 node.instructions.put(instruction)
         except CallRefused as error:
@@ -252,6 +253,13 @@ def _listen(node: Node) -> None:
 @dataclass(frozen=True, slots=True)
 class _Attempt:
     attempt_number: int
+
+
+def _asking_for_ends(node: Node, attendance: pb.Attendance) -> pb.Attendance:
+    """Jobs may have ended while this node was away: ask for their ends."""
+    newest = node.me.ledger.accepted_jobs()[-OPEN_JOBS:]
+    attendance.open_jobs.extend(row.digest for row in newest)
+    return attendance
 
 
 def _attendance(node: Node) -> pb.Attendance:

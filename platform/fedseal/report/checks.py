@@ -112,6 +112,8 @@ def _record_signature(sources: Sources, federation: FederationView | None) -> Ch
         )
     if sources.record is None:
         return Check(subject=subject, outcome=Outcome.FAILED, finding="What was delivered is not a job record.")
+    if moment(sources.record.ended_at) is None:
+        return Check(subject=subject, outcome=Outcome.FAILED, finding="It states no possible time at which it ended.")
     if federation is None:
         return Check(
             subject=subject,

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 
 Point = tuple[float, float]
 
+_FINEST = 1e-9
+"""A difference below this share of the values is rounding, not a course worth drawing."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Element:
@@ -134,12 +137,13 @@ def ticks(low: float, high: float, *, about: int) -> tuple[float, ...]:
     """Round numbers in steps of 1, 2 or 5 times a power of ten that enclose ``low`` to ``high``.
 
     Args:
-        low: the least value.
-        high: the greatest; may equal ``low``.
+        low: the least value; at most a thousand million either way.
+        high: the greatest; when it hardly differs from ``low``, the marks spread around both.
         about: how many are wanted, at least 2.
     """
-    if high <= low:
-        spread = abs(low) / 10 or 1.0
+    size = max(abs(low), abs(high))
+    if high - low < _FINEST * max(1.0, size):
+        spread = size / 10 if size > 1000 * _FINEST else 1.0
         low, high = low - spread, high + spread
     rough = (high - low) / about
     power = 10.0 ** math.floor(math.log10(rough))

@@ -10,6 +10,9 @@ AUC_UNCERTAINTY, BYTES_SENT = "auc_uncertainty", "bytes_up_per_node"
 
 UNDEFINED = "undefined"
 
+_LARGEST = 1e12
+"""Beyond it a number is written with an exponent: nobody counts that many digits."""
+
 _MONTHS = (
     "January",
     "February",
@@ -45,17 +48,23 @@ class Figure:
 
 def whole(value: float) -> str:
     """A count, with separators: ``1,234``."""
-    return f"{value:,.0f}" if math.isfinite(value) else UNDEFINED
+    return _written(value, f"{value:,.0f}")
 
 
 def share(value: float) -> str:
     """A share in per cent with one decimal."""
-    return f"{value * 100:.1f} %" if math.isfinite(value) else UNDEFINED
+    return _written(value, f"{value * 100:.1f} %")
 
 
 def decimal(value: float) -> str:
     """Three decimals."""
-    return f"{value:.3f}" if math.isfinite(value) else UNDEFINED
+    return _written(value, f"{value:.3f}")
+
+
+def _written(value: float, usual: str) -> str:
+    if not math.isfinite(value):
+        return UNDEFINED
+    return usual if abs(value) < _LARGEST else f"{value:.3g}"
 
 
 def data_size(size: float) -> str:

@@ -12,6 +12,9 @@ from fedseal_governance.vocabulary import Protection
 STATISTICS, TRAINING, EVALUATION = "statistics", "training", "evaluation"
 """Stages of a job as `fedseal.methods` names them, which would load the learning libraries."""
 
+LARGEST_LOSS = 1e6
+"""Beyond it something is broken, and a plot would show nothing else."""
+
 COMPLETE_GRAPH_LIMIT = 128
 """Above this roster the threshold concerns neighbourhoods, and the number of colluders does not follow from it."""
 
@@ -34,8 +37,9 @@ class Slot:
 
     @property
     def loss(self) -> float | None:
-        """The published mean training loss."""
-        return self.last.figures.get(LOSS)
+        """The published mean training loss, where it can be drawn."""
+        loss = self.last.figures.get(LOSS)
+        return None if loss is None or abs(loss) > LARGEST_LOSS else loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from fedseal.wire._generated import coordination_pb2 as pb
+from fedseal_crypto.canonical import parse_strict
 from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.dsse import SignedDocument
 from fedseal_crypto.errors import CryptoError
@@ -25,6 +26,8 @@ from fedseal_governance.runs import RoundState
 
 MODEL, STATISTICS = "model", "statistics"
 _NO_MODEL = "job.yaml"
+_MAX_FIGURES = 1 << 16
+"""Bytes; a round publishes a handful of numbers."""
 
 RoundId = tuple[str, int, int]
 """Stage, round and attempt, both from 0."""
@@ -123,12 +126,13 @@ def read_sources(detail: pb.JobDetail) -> Sources:
 
 
 def moment(text: str) -> datetime | None:
-    """A time with its zone in UTC; None when ``text`` is no such time."""
+    """A time with its zone in UTC; None when ``text`` is no such time or of no possible year."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return None if found.tzinfo is None else found.astimezone(UTC)
+    # At the ends of the calendar, adding a zone or a day would overflow.
+    return found.astimezone(UTC) if found.tzinfo is not None and 1970 <= found.year <= 9000 else None
 
 
 def _job(envelope: bytes) -> tuple[JobDocument | None, str]:
@@ -229,13 +233,20 @@ def _state(word: str) -> RoundState:
 
 def _figures(text: str) -> dict[str, float]:
     try:
-        found = json.loads(text or "{}")
-    except ValueError:
+        found = parse_strict((text or "{}").encode("utf-8"), max_bytes=_MAX_FIGURES)
+    except CryptoError:
         return {}
     if not isinstance(found, dict):
         return {}
-    return {
-        str(name): float(value)
-        for name, value in found.items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    }
+    numbers = {str(name): _finite(value) for name, value in found.items()}
+    return {name: number for name, number in numbers.items() if number is not None}
+
+
+def _finite(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None

@@ -30,5 +30,8 @@ REVOCATION_BYTES = 4 << 20
 ROSTER_MEMBERS = 10_000
 """Members named in one round."""
 
+OPEN_JOBS = 1_000
+"""Jobs of which one node can ask at once whether they have ended."""
+
 TEXT_CHARACTERS = 4_000
 """Any sentence, name or code in a message."""

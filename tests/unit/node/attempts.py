@@ -169,14 +169,10 @@ class Attempt:
         self.site.tell(masking_step=pb.MaskingStep(address=(address or self.address).to_wire(), payload=payload))
 
     def end(self, *, completed: bool, survivors: Collection[str] = ()) -> None:
-        self.site.tell(
-            round_end=pb.RoundEnd(
-                address=self.address.to_wire(),
-                completed=completed,
-                reason="" if completed else "test",
-                survivors=survivors,
-            )
-        )
+        """Tell the node how the attempt ended."""
+        end = pb.RoundEnd(address=self.address.to_wire(), completed=completed, reason="" if completed else "test")
+        end.survivors.extend(survivors)
+        self.site.tell(round_end=end)
 
     # -- an honest course ------------------------------------------------------------------------------
 

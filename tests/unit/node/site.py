@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+import grpc
 from tests.unit.node.papers import DATASET, ROWS, SCHEMA, consents_of, policy_with, table_of
 from tests.unit.node.parties import COORDINATOR, OFFICERS, ORGANISATION, Consortium, SettableClock
 
@@ -20,6 +21,7 @@ from fedseal.node.opening import NodeSelf
 from fedseal.node.witness import Witness
 from fedseal.trust import Trust
 from fedseal.wire._generated import coordination_pb2 as pb
+from fedseal.wire.status import CallRefused
 from fedseal_crypto.dsse import sign_document
 from fedseal_crypto.masking import ClientMessage, WireMessage, decode_message
 from fedseal_crypto.notes import log_origin
@@ -65,6 +67,9 @@ class RecordingOutbox:
 
     def download(self, *, digest: str, job: str, size: int, target: Path) -> None:
         self.downloads.append((digest, job, size))
+        if digest not in self.artefacts:
+            message = "the job has no such artefact"
+            raise CallRefused(message, grpc.StatusCode.FAILED_PRECONDITION)
         target.write_bytes(self.artefacts[digest])
 
 
@@ -190,11 +195,11 @@ class Site:
         stored = self.act(
             lambda act: propose(act, content, filename="policy.yaml", organisation=ORGANISATION), actor="person/clerk"
         )
-        trust = self.trust()
+        trust, digest = self.trust(), stored.digest
         for name in OFFICERS:
             officer = self.consortium.parties[name]
             signature = sign_document(POLICY_TYPE, content, key=officer.key, certificate_pem=officer.identity_pem)
-            stored = self.act(lambda act, signature=signature: approve(act, stored.digest, signature, trust))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+            stored = self.act(lambda act, signature=signature: approve(act, digest, signature, trust))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
         return stored
 
     def trust(self) -> DocumentTrust:

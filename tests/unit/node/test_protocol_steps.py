@@ -276,9 +276,7 @@ def test_members_that_were_shown_other_survivors(coordinator: Coordinator) -> No
     attempt.server.close_step()
     honest = attempt.server.instruction_for(attempt.me)
     assert isinstance(honest, Confirmations)
-    forged = replace(
-        honest, confirmations=tuple(c for c in honest.confirmations if c.client != "long-beach") + (zurich,)
-    )
+    forged = replace(honest, confirmations=(*(c for c in honest.confirmations if c.client != "long-beach"), zurich))
     assert_refused(
         coordinator.site,
         lambda: attempt.instruct(forged),

@@ -7,6 +7,7 @@ still works afterwards: a refused beginning uses nothing up.
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from tests.unit.node.attempts import Attempt, Coordinator, assert_ignored, assert_refused
@@ -54,7 +55,7 @@ def assert_still_enters(coordinator: Coordinator, number: int = 0) -> None:
     ],
 )
 def test_parameters_that_are_not_the_nodes_own(
-    coordinator: Coordinator, changed: dict[str, object], code: str, says: str
+    coordinator: Coordinator, changed: dict[str, Any], code: str, says: str
 ) -> None:
     attack = coordinator.attempt(**changed)
     assert_refused(coordinator.site, attack.begin, code=code, says=says)

@@ -228,7 +228,7 @@ def _shown(item: RoundRecord) -> pb.RoundSummary:
         roster=item.roster,
         survivors=[node for node in item.roster if node not in item.recovered] if item.cohort else [],
         recovered=item.recovered,
-        threshold=item.threshold,
+        threshold=max(0, min(item.threshold, 2**32 - 1)),
         metrics=json.dumps(dict(item.figures)),
         reason=item.reason,
         started_at=item.started_at,

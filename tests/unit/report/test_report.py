@@ -1,11 +1,14 @@
 """The whole page: what must be on it, in every state, from honest and from hostile sources."""
 
+import json
 import re
 from dataclasses import replace
 from datetime import datetime, timedelta
 from html.parser import HTMLParser
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.unit.report.telling import MADE, MODEL_DIGEST, NODES, STATISTICS, Scenario, Teller, good_rounds, round_of
 
 from fedseal.report import FederationView, render_report
@@ -267,6 +270,51 @@ def test_nonsense_is_shown_as_such(teller: Teller) -> None:
     reader = read(render_report(detail, generated_at=MADE, federation=teller.view))
     assert "What was delivered is not a job record." in reader.text
     assert "Do not rely on this report" in reader.text
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_whatever_a_coordinator_says_is_rendered(data: st.DataObject) -> None:
+    words = st.text(max_size=20) | st.sampled_from(
+        ["training", "statistics", "completed", "failed", "accepted", HOSTILE]
+    )
+    numbers = st.floats() | st.integers(-(10**400), 10**400)
+    times = st.sampled_from(["", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-05-04T09:30:00+00:00"])
+
+    def names() -> list[str]:
+        return data.draw(st.lists(words, max_size=4))
+
+    def one_round() -> pb.RoundSummary:
+        figures = data.draw(st.dictionaries(st.sampled_from(["loss", "rows", "auc", "clipped_share", "x"]), numbers))
+        return pb.RoundSummary(
+            address=pb.RoundAddress(stage=data.draw(words), round=data.draw(st.integers(0, 2**32 - 1))),
+            state=data.draw(words),
+            roster=names(),
+            survivors=names(),
+            recovered=names(),
+            threshold=data.draw(st.integers(0, 2**32 - 1)),
+            metrics=json.dumps(figures),
+            started_at=data.draw(times),
+            ended_at=data.draw(times),
+        )
+
+    detail = pb.JobDetail(
+        summary=pb.JobSummary(name=data.draw(words), state=data.draw(words), submitted_at=data.draw(times)),
+        rounds=[one_round() for _ in range(data.draw(st.integers(0, 5)))],
+        answers=[pb.NodeAnswer(node=data.draw(words), answer=data.draw(words)) for _ in range(3)],
+        document=data.draw(st.binary(max_size=20)),
+        job_record=data.draw(st.binary(max_size=20)),
+        schema=data.draw(st.binary(max_size=20)),
+    )
+    read(render_report(detail, generated_at=MADE))
+
+
+def test_record_with_impossible_times_and_numbers_is_rendered(teller: Teller) -> None:
+    odd = {"figures": {"loss": 1e308, "rows": -1e308, "clipped_share": 1e308}, "cohort": 2**52, "threshold": -(2**52)}
+    rounds = (round_of("training", 0), round_of("training", 1, **odd), round_of("training", 2, roster=(), **odd))
+    scenario = Scenario(rounds=rounds, changes={"ended_at": "9999-12-31T23:59:59-14:00", "log_position": -1})
+    text = page_of(teller, scenario, teller.view).text
+    assert "It states no possible time at which it ended." in text
 
 
 def test_empty_detail_renders() -> None:

@@ -30,9 +30,9 @@ POLICY: Mapping[str, str] = {
     "consent.required": "`true`: only records with a consent in force for the job's purpose",
     "consent.minimum_records": "fewer usable records than this, and the site does not contribute",
     "approval": "who must agree",
-    "approval.compliance_officers": "how many distinct officers of the owner must sign; the proposer alone never suffices",
+    "approval.compliance_officers": "distinct officers of the owner who must sign; the proposer alone never suffices",
     "approval.node_operator_per_job": "`true`: the site's operator must agree to each job before it is submitted",
-    "retention": "how long evidence and models are to be kept. A duty for people: this version deletes nothing by itself",
+    "retention": "how long evidence and models are to be kept; a duty for people, since nothing is deleted by itself",
     "retention.audit_years": "the audit log",
     "retention.model_years": "models; 0 means until the job has ended",
     "valid": "when the policy may be in force",
@@ -57,7 +57,7 @@ JOB: Mapping[str, str] = {
     "features": "input columns, in the order in which they are encoded",
     "target": "training only: the outcome column",
     "evaluation": "training only: which records are held out of training",
-    "evaluation.holdout": "share of each site's records; stratified by outcome, chosen by a salted hash of the record's id",
+    "evaluation.holdout": "share of each site's records, stratified by outcome, by a salted hash of the record's id",
     "evaluation.seed": "salt of that choice",
     "protection": "how contributions are protected; this version runs `masking`",
     "disclosure": "what the coordinator may learn; at least what the method states",
@@ -78,8 +78,8 @@ SCHEMA: Mapping[str, str] = {
     "columns": "every column of the file",
     "columns[].name": "as in the header of the data file",
     "columns[].type": "what its cells are; without meaning for `record_id` and `ignored`",
-    "columns[].role": "`feature`: a job may use it. `target`: a job may predict it. `record_id`: the pseudonym to which "
-    "consents refer. `ignored`: never read",
+    "columns[].role": "`feature`: a job may use it. `target`: a job may predict it. `record_id`: the pseudonym to "
+    "which consents refer. `ignored`: never read",
     "columns[].categories": "of a category: every value, in the order in which it is encoded",
     "columns[].range": "of a number: smallest and largest value. A cell outside it is an error",
     "columns[].missing_values": "cells that mean “not measured”, besides the empty cell",
@@ -89,7 +89,7 @@ SCHEMA: Mapping[str, str] = {
 
 COORDINATOR: Mapping[str, str] = {
     "listen": "where nodes and people reach it",
-    "database": "SQLAlchemy URL, such as `postgresql+pg8000://user:password@host/name`; none: `coordinator.db` in the folder",
+    "database": "SQLAlchemy URL, as `postgresql+pg8000://user:password@host/name`; none: `coordinator.db`",
     "offer_seconds": "how long nodes may take to answer an offered job",
     "gather_seconds": "how long a round waits for a node that accepted the job and has not been seen since",
     "return_seconds": "how long the next round waits for a node that left during the last one",

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 
+from blocks.markdown import fenced
+
 from fedseal_crypto.masking import (
     CLIENT_TRANSITIONS,
     SERVER_TRANSITIONS,
@@ -12,7 +14,6 @@ from fedseal_crypto.masking import (
 from fedseal_governance.participation import ATTEMPT_TRANSITIONS
 from fedseal_governance.policy.lifecycle import TRANSITIONS as POLICY_TRANSITIONS
 from fedseal_governance.runs import JOB_TRANSITIONS, ROUND_TRANSITIONS
-from markdown import fenced
 
 Arrow = tuple[StrEnum, StrEnum, str]
 
@@ -23,7 +24,9 @@ def _diagram(arrows: Iterable[Arrow], *, first: StrEnum) -> str:
     sources = {source for source, _, _ in listed}
     ends = dict.fromkeys(target for _, target, _ in listed if target not in sources)
     lines = ["stateDiagram-v2", f"    [*] --> {first.value}"]
-    lines += [f"    {source.value} --> {target.value}{f' : {label}' if label else ''}" for source, target, label in listed]
+    lines += [
+        f"    {source.value} --> {target.value}{f' : {label}' if label else ''}" for source, target, label in listed
+    ]
     lines += [f"    {end.value} --> [*]" for end in ends]
     return fenced("\n".join(lines), "mermaid")
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping
 
+from blocks.markdown import code, table
+
 from fedseal.coordinator.job_run import CORRUPTED_FRACTION, DROPOUT_FRACTION, SMALLEST_COHORT
 from fedseal.wire import limits
 from fedseal_crypto.masking import _wire as wire
 from fedseal_crypto.masking import choose_parameters
-from markdown import code, table
 
 _SIZES = (3, 4, 5, 6, 8, 10, 20, 50, 100, 128, 200, 500)
 
@@ -66,10 +67,11 @@ def _messages() -> str:
     kinds = {kind.__name__: number for kind, number in wire._KINDS.items()}  # noqa: SLF001 - the only source
     missing = kinds.keys() ^ FIELDS.keys()
     if missing:
-        raise SystemExit(f"docs/blocks_protocol.py: describe the fields of {', '.join(sorted(missing))}")
-    return table(("kind", "message", "fields, with their size in bytes"), [
-        (number, code(name), FIELDS[name]) for name, number in kinds.items()
-    ])
+        raise SystemExit(f"docs/blocks/protocol.py: describe the fields of {', '.join(sorted(missing))}")
+    return table(
+        ("kind", "message", "fields, with their size in bytes"),
+        [(number, code(name), FIELDS[name]) for name, number in kinds.items()],
+    )
 
 
 def _wire_limits() -> str:

@@ -4,19 +4,17 @@ What may stand there follows from the model's types and bounds; what a key means
 key without a meaning, and a meaning without a key, are errors.
 """
 
-import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
+from blocks.markdown import code, table
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
-
-from markdown import code, table
 
 _PLAIN: Mapping[type, str] = {
     bool: "`true` or `false`",
@@ -46,7 +44,7 @@ def field_table(model: type[BaseModel], meanings: Mapping[str, str], *, what: st
     paths = {row.path for row in rows}
     if paths != meanings.keys():
         unlike = ", ".join(sorted(paths ^ meanings.keys()))
-        raise SystemExit(f"docs/meanings.py: the meanings of {what} and its model differ in: {unlike}")
+        raise SystemExit(f"docs/blocks/meanings.py: the meanings of {what} and its model differ in: {unlike}")
     return table(
         ("key", "what may stand there", "if left out", "meaning"),
         [(code(row.path), row.values, row.default, meanings[row.path]) for row in rows],
@@ -101,18 +99,23 @@ def _values(annotation: Any, metadata: list[Any]) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _values(arguments[0], [*arguments[1:], *metadata])
+    if origin is not None:
+        return _composed(origin, arguments, metadata)
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return ", ".join(code(item.value) for item in annotation)
+    return _PLAIN.get(annotation, str(annotation)) + _bounds(metadata)
+
+
+def _composed(origin: Any, arguments: tuple[Any, ...], metadata: list[Any]) -> str:
+    """A list, mapping, choice of words, or choice of types."""
     if origin is Literal:
         return " or ".join(code(item) for item in arguments)
-    if origin in (Union, types.UnionType):
-        kept = [item for item in arguments if item is not type(None)]
-        return " or ".join(dict.fromkeys(_values(item, metadata) for item in kept))
     if origin is tuple:
         return _sequence(arguments, metadata)
     if origin is dict:
         return f"mapping of {_values(arguments[0], [])} to {_values(arguments[1], [])}"
-    if isinstance(annotation, type) and issubclass(annotation, Enum):
-        return ", ".join(code(item.value) for item in annotation)
-    return _PLAIN.get(annotation, str(annotation)) + _bounds(metadata)
+    kept = [item for item in arguments if item is not type(None)]
+    return " or ".join(dict.fromkeys(_values(item, metadata) for item in kept))
 
 
 def _sequence(arguments: tuple[Any, ...], metadata: list[Any]) -> str:

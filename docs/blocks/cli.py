@@ -5,10 +5,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from blocks.markdown import code, fenced, table
+
 from fedseal_cli import exit_codes
 from fedseal_cli.app import build_command
 from fedseal_cli.exit_codes import ExitCode
-from markdown import code, fenced, table
+
 
 def _exit_codes() -> str:
     """The table at the top of the module; its columns stand two blanks or more apart."""

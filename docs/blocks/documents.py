@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping
 
+from blocks import meanings
+from blocks.fields import field_table
+from blocks.markdown import code, table
 from pydantic import BaseModel
 
-import meanings
 from fedseal.authority.config import AuthorityConfig
 from fedseal.coordinator.config import CoordinatorSettings
 from fedseal.learning import learner_class, learner_names
@@ -16,8 +18,6 @@ from fedseal_governance.datasets import DatasetSchema
 from fedseal_governance.jobs import JobDocument
 from fedseal_governance.policy.model import PolicyDocument
 from fedseal_governance.purposes import DISEASE_RESEARCH, TERMS
-from fields import field_table
-from markdown import code, table
 
 _STAGES: tuple[type[Method], ...] = (Statistics, Evaluation)
 

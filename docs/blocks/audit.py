@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from blocks.markdown import code, fenced, table
+
 from fedseal_crypto.identity import FederationName, IdentityKey, PartyName
 from fedseal_crypto.notes import NoteVerifier, log_origin
 from fedseal_crypto.secret import SecretBytes
@@ -12,7 +14,6 @@ from fedseal_governance.audit import AuditLog, Witness
 from fedseal_governance.database import Database
 from fedseal_governance.records import JobRecord
 from fedseal_migrations import upgrade
-from markdown import code, fenced, table
 
 _START = datetime(2026, 3, 1, 8, 30, 0, 123000, tzinfo=UTC)
 _MEMBERS = ("entries.jsonl", "leaves", "checkpoint", "keys.txt")
@@ -51,7 +52,7 @@ def _record() -> str:
     names = [field.alias or name for name, field in JobRecord.model_fields.items()]
     missing = set(names) ^ RECORD.keys()
     if missing:
-        raise SystemExit(f"docs/blocks_audit.py: describe the job record's fields {', '.join(sorted(missing))}")
+        raise SystemExit(f"docs/blocks/audit.py: describe the job record's fields {', '.join(sorted(missing))}")
     return table(("field", "content"), [(code(name), RECORD[name]) for name in names])
 
 

@@ -61,6 +61,9 @@ class OneSentenceGroup(TyperGroup):
             raise  # the reader of a pipe went away; Typer ends quietly
         except Exception as error:
             # Every error passes here once: ours by their tables, anything else as a defect of ours.
+            if isinstance(error, typer.Abort):
+                typer.echo("Stopped; nothing was done.", err=True)
+                raise typer.Exit(int(ExitCode.INTERRUPTED)) from None
             if _belongs_to_typer(error):
                 raise
             _leave(error, f"Error: {sentence_of(error)}", debug=bool(ctx.params.get("debug")))
@@ -83,7 +86,7 @@ def sentence_of(error: BaseException) -> str:
 
 
 def _belongs_to_typer(error: Exception) -> bool:
-    # Exit, Abort and usage errors; Typer formats those itself (a usage error exits with 2).
+    # Exit and usage errors; Typer formats those itself (a usage error exits with 2).
     return type(error).__module__.split(".")[0] in {"typer", "click"}
 
 

@@ -11,11 +11,11 @@ app = noun("db", "The schema of a party's database.", example="fedseal db status
 def status(folder: PartyArgument, as_json: JsonOption = False) -> None:
     """Show which schema a party's database has and which one this version needs."""
     from fedseal.folders import PartyFolder
-    from fedseal.local import database_url
+    from fedseal.local import existing_database_url
     from fedseal_governance.database import Database
     from fedseal_migrations import current_revision, needed_revision
 
-    database = Database(database_url(PartyFolder.load(folder)))
+    database = Database(existing_database_url(PartyFolder.load(folder)))
     try:
         have, need = current_revision(database.engine), needed_revision()
     finally:

@@ -11,7 +11,7 @@
     5     storage: database, disk, permission, port       repair the machine, try again
     6     a job that was followed ended without finishing    see `fedseal job show`
     70    a defect in fedseal itself                      report it, with the output of --debug
-    130   stopped with Ctrl-C
+    130   stopped with Ctrl-C, or by answering no
 
 The codes are part of the interface: scripts depend on them, so a number never changes its meaning.
 Classes are looked up by their full names so that asking for a code imports nothing.

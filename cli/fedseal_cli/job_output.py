@@ -93,8 +93,10 @@ def say_detail(detail: "pb.JobDetail", *, as_json: bool) -> None:
     )
     _say_answers(detail)
     _say_rounds(detail)
+    say("")
     for artefact in detail.artefacts:
-        say(f"{artefact.kind}: {artefact.digest} ({artefact.size} bytes)")
+        say(f"{artefact.kind}, {artefact.size} bytes:")
+        say(f"  {artefact.digest}")
 
 
 def _say_answers(detail: "pb.JobDetail") -> None:

@@ -121,6 +121,18 @@ def database_url(folder: PartyFolder) -> str:
     return folder.database_url
 
 
+def existing_database_url(folder: PartyFolder) -> str:
+    """As ``database_url``; an embedded database must be there, because opening it would make an empty one.
+
+    Raises:
+        SetupError: The embedded database is missing, or this kind of party keeps none.
+    """
+    url = database_url(folder)
+    if url == folder.database_url and not folder.database_path.exists():
+        raise SetupError(f"{folder.database_path} is missing; restore it, or run: fedseal db upgrade {folder.path}")
+    return url
+
+
 @contextmanager
 def open_party(path: Path, *kinds: PartyKind) -> Iterator[LocalParty]:
     """A party's folder with its database, closed again at the end.
@@ -137,10 +149,7 @@ def open_party(path: Path, *kinds: PartyKind) -> Iterator[LocalParty]:
     if kinds and folder.record.kind not in kinds:
         wanted = " or ".join(kind.value for kind in kinds)
         raise SetupError(f"{path} is the folder of a {folder.record.kind.value}; give that of a {wanted}.")
-    url = database_url(folder)
-    if url == folder.database_url and not folder.database_path.exists():
-        raise SetupError(f"{folder.database_path} is missing; restore it, or run: fedseal db upgrade {path}")
-    database = Database(url)
+    database = Database(existing_database_url(folder))
     try:
         require_current(database.engine)
         yield LocalParty(folder=folder, database=database)

@@ -111,7 +111,7 @@ def node_names(members: int) -> tuple[str, ...]:
 def draw_schedule(seed: int, *, sparse: bool = False, sabotage: Sabotage | None = None) -> Schedule:
     """The schedule of a seed."""
     chance = random.Random(f"{seed}/schedule")
-    members = SPARSE_MEMBERS if sparse else chance.choice((3, 4, 4, 5, 5, 5, 6, 6, 7, 7, 8, 9, 10, 12))
+    members = SPARSE_MEMBERS if sparse else chance.choice((3, 3, 4, 4, 4, 5, 5, 5, 6, 6, 7, 8, 10))
     rounds = 1 if sparse else chance.choice((1, 1, 2, 2, 3))
     rough = chance.random() ** 2  # most schedules are mild enough for rounds to get far
     # Of many members a few die in any case; the same rate would let no round get anywhere.

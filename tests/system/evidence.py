@@ -8,6 +8,8 @@ from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
+from tests.system.federation import Federation
+from tests.system.founding import NODES, PASSPHRASE, utc_now
 
 from fedseal.evidence import documents_of
 from fedseal.learning import read_model
@@ -17,8 +19,6 @@ from fedseal_governance import participation, runs
 from fedseal_governance.audit import AuditLog, Entry, verify_bundle
 from fedseal_governance.participation import AttemptRow, AttemptState, NodeJobState
 from fedseal_governance.runs import MessageRow, RoundRow, RoundState
-from tests.system.federation import Federation
-from tests.system.founding import NODES, PASSPHRASE, utc_now
 
 RoundNumber = tuple[str, int]
 """Stage and round, from 0."""

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
+from tests.system.actors import Launch, Trap
+from tests.system.founding import DATASET, NODES, PASSPHRASE, SCIENTIST
+from tests.system.processes import PATIENCE_SECONDS, PartyProcess, TooLate, free_port
 
 from fedseal.authority.names import service_name
 from fedseal.client import Client
@@ -19,9 +22,6 @@ from fedseal.wire import tls
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal.wire._generated.coordination_pb2_grpc import AdministrationStub
 from fedseal_crypto.identity import PartyKind
-from tests.system.actors import Launch, Trap
-from tests.system.founding import DATASET, NODES, PASSPHRASE, SCIENTIST
-from tests.system.processes import PATIENCE_SECONDS, PartyProcess, TooLate, free_port
 
 ROUNDS = 2
 """Training rounds of the small job; with statistics and evaluation it has four rounds."""

@@ -7,13 +7,13 @@ begins with everybody, on a machine of any speed.
 from pathlib import Path
 
 import pytest
-
-from fedseal_governance.participation import AttemptState
 from tests.system import evidence
 from tests.system.actors import Trap
-from tests.system.federation import Federation, SmallJob
+from tests.system.federation import Federation
 from tests.system.founding import NODES
-from tests.system.processes import PATIENCE_SECONDS, context
+from tests.system.processes import context
+
+from fedseal_governance.participation import AttemptState
 
 pytestmark = pytest.mark.system
 

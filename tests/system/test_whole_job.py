@@ -1,7 +1,6 @@
 """A job from submission to model, with nothing going wrong: what all other tests here disturb."""
 
 import pytest
-
 from tests.system.federation import Federation
 
 pytestmark = pytest.mark.system

@@ -153,7 +153,10 @@ def _approval(policy: PolicyDocument) -> str:
 def _retention(policy: PolicyDocument) -> str:
     rules = policy.retention
     models = f"for {_years(rules.model_years)}" if rules.model_years else "only until the job has ended"
-    return f"Records kept. The audit log is kept for {_years(rules.audit_years)}. Models are kept {models}."
+    return (
+        f"Records kept. The audit log is to be kept for {_years(rules.audit_years)}. Models are to be kept {models}. "
+        "Whoever runs the site sees to it."
+    )
 
 
 def _listed(words: list[str], joiner: str) -> str:

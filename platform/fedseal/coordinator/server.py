@@ -1,7 +1,8 @@
 """The coordinator's process: opens folder, database and port, runs the engine, shuts down in order."""
 
+import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,8 +109,10 @@ def start_coordinator(folder: PartyFolder, settings: CoordinatorSettings, *, sto
     )
     attendance = Attendance()
     spool = folder.path / "spool"
-    for needed in (folder.path / "artefacts", spool, spool / "incoming"):
-        make_folder(needed)
+    make_folder(folder.path / "artefacts")
+    make_folder(spool)
+    _clear(spool, ledger.active_jobs())
+    make_folder(spool / "incoming")
     surroundings = Surroundings(
         federation=str(member.federation),
         ledger=ledger,
@@ -149,6 +152,13 @@ def start_coordinator(folder: PartyFolder, settings: CoordinatorSettings, *, sto
             raise failure
 
     return Running(port=port, stop=stop, wait=lambda: wait_for(stopping))
+
+
+def _clear(spool: Path, active: Collection[str]) -> None:
+    """Remove what a killed process left: half-arrived vectors, and the vectors of jobs that have ended."""
+    for left in spool.iterdir():
+        if left.name not in active:
+            shutil.rmtree(left)
 
 
 def _run_engine(engine: Engine, stopping: threading.Event, failures: list[BaseException]) -> None:

@@ -284,7 +284,7 @@ class _Course:
     def _has_room(self, index: int) -> bool:
         """Whether the label of a training round keeps clear of the letter of a stage beside it."""
         beside = [other for other in (index - 1, index + 1) if 0 <= other < len(self.columns)]
-        letters = 3.2 * (len(str(self.columns[index].last + 1)) + 1)
+        letters = 3.2 * (len(str(self.columns[index].last + 1)) + 1) + 2
         return self.step > letters or all(self.columns[other].stage == TRAINING for other in beside)
 
     def _label_step(self) -> int:

@@ -43,7 +43,8 @@ def test_approval_shows_what_changes_and_asks(policy_shell: "Shell", make_policy
     Path("two.yaml").write_text(make_policy(version=2, rounds=3))
     policy_shell.ok("policy", "propose", "two.yaml", "--as", "olga")
     asked = policy_shell("policy", "approve", "heart-risk", "--as", "oscar", typed="n\n")
-    assert asked.exit_code == 1
+    assert asked.exit_code == 130
+    assert asked.stderr.endswith("Stopped; nothing was done.\n")
     assert "This is version 2 of the policy" in asked.stdout
     assert "At most 3 instead of 10 rounds" in asked.stdout
     _, second = _rows(policy_shell.json("policy", "list"), "policies")
@@ -208,7 +209,9 @@ def test_a_database_of_an_unknown_schema_is_refused(federation_shell: "Shell") -
 
 def test_a_missing_database_names_the_command_that_makes_one(federation_shell: "Shell") -> None:
     Path("cleveland/node.db").unlink()
-    assert "fedseal db upgrade cleveland" in federation_shell.fails(2, "policy", "list")
+    for arguments in (["policy", "list"], ["db", "status", "cleveland"]):
+        assert "fedseal db upgrade cleveland" in federation_shell.fails(2, *arguments)
+        assert not Path("cleveland/node.db").exists()
     federation_shell.ok("db", "upgrade", "cleveland")
     assert federation_shell.json("policy", "list") == {"policies": []}
 

@@ -1,4 +1,4 @@
-"""What commands print about jobs and nodes, with a stand-in for the connection; and a real coordinator without nodes."""
+"""What commands print about jobs and nodes, with a stand-in for the connection; and a real coordinator."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pytest
 
@@ -69,7 +69,7 @@ class StandIn:
     """Answers as a connection to the coordinator would."""
 
     state = "finished"
-    published: list[bytes] = []
+    published: ClassVar[list[bytes]] = []
 
     def __init__(self, *_: object, **__: object) -> None:
         pass
@@ -163,9 +163,16 @@ def test_tables_fit_80_columns(remote: "Shell", command: list[str]) -> None:
 
 def test_one_job_shows_answers_rounds_and_what_it_produced(remote: "Shell") -> None:
     text = " ".join(remote.ok("job", "show", "heart-risk").stdout.split())
-    for part in ("va refused purposes: The data may not be used for that.", "2 of 3", "(attempt 2)", f"model: {MODEL}"):
+    for part in (
+        "va refused purposes: The data may not be used for that.",
+        "2 of 3",
+        "(attempt 2)",
+        f"model, 5 bytes: {MODEL}",
+    ):
         assert part in text
-    (shown,) = remote.json("job", "show", "heart-risk")["rounds"]  # type: ignore[misc]  # one round
+    rounds = remote.json("job", "show", "heart-risk")["rounds"]
+    assert isinstance(rounds, list)
+    (shown,) = rounds
     assert (shown["survivors"], shown["recovered"], shown["figures"]) == (
         ["a", "b"],
         ["c"],
@@ -192,7 +199,7 @@ def test_a_job_that_did_not_finish_exits_with_6(remote: "Shell", monkeypatch: py
 
 
 def test_stopping_asks_first(remote: "Shell") -> None:
-    assert remote("job", "stop", "heart-risk", "--reason", "x", typed="n\n").exit_code == 1
+    assert remote("job", "stop", "heart-risk", "--reason", "x", typed="n\n").exit_code == 130
     assert remote.json("job", "stop", "heart-risk", "--reason", "x", "--yes")["state"] == "stopped"
 
 

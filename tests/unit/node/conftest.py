@@ -1,5 +1,6 @@
 """One consortium, a node prepared once, and a copy of it for each test."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,12 @@ def _template(_consortium: Consortium, tmp_path_factory: pytest.TempPathFactory)
     maker = SiteMaker(folder=folder, consortium=_consortium.branch(), clock=SettableClock(), template=None)
     maker.fresh().close()
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a power cut would lose is not tested here."""
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import grpc
+from sqlalchemy import event
 from tests.unit.node.papers import DATASET, ROWS, SCHEMA, consents_of, policy_with, table_of
 from tests.unit.node.parties import COORDINATOR, OFFICERS, ORGANISATION, Consortium, SettableClock
 
@@ -129,7 +130,7 @@ class Site:
 
     def start(self) -> None:
         """What `fedseal node run` joins together, with another clock and no connection."""
-        self.database = Database(self._url, pause=lambda _seconds: None)
+        self.database = open_quickly(self._url)
         member = self.folder.verify(self.clock())
         key, trust = self.folder.identity_key(), Trust(self.folder, clock=self.clock)
         room = DataRoom(self.database)
@@ -254,6 +255,15 @@ class SiteMaker:
             Site(PartyFolder.load(self.folder / name), self.clock, self.consortium, data=self.template / f"{name}.csv")
         )
 
+    def with_own_data(self) -> Site:
+        """The usual node, with a data file that the test may change."""
+        site = self.usual()
+        data = self.folder / f"{site.name}.csv"
+        shutil.copy(site.data, data)
+        site.data = data
+        site.register_dataset()
+        return site
+
     def fresh(
         self,
         name: str = "cleveland",
@@ -267,7 +277,7 @@ class SiteMaker:
         data = self.folder / f"{name}.csv"
         data.write_bytes(table_of(name, rows))
         folder = self.consortium.make_folder(self.folder / name, name)
-        database = Database(database_url or folder.database_url)
+        database = open_quickly(database_url or folder.database_url)
         upgrade(database.engine)
         database.close()
         site = Site(folder, self.clock, self.consortium, data=data, database_url=database_url)
@@ -283,6 +293,14 @@ class SiteMaker:
     def close(self) -> None:
         for site in self.made:
             site.close()
+
+
+def open_quickly(url: str) -> Database:
+    """A database whose commits need not survive a power cut; the tests restart processes, never the machine."""
+    database = Database(url, pause=lambda _seconds: None)
+    if database.is_sqlite:
+        event.listen(database.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
+    return database
 
 
 def prepare() -> None:

@@ -18,7 +18,7 @@ from fedseal_crypto.masking import Step
 from fedseal_governance.participation import attempts_of
 
 FEW = settings(
-    max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 JOB = "ab" * 32
 LONG = "x" * 5_000
@@ -167,7 +167,7 @@ def test_random_bytes_as_a_masking_message(coordinator: Coordinator, noise: byte
 
 @pytest.mark.parametrize("step", [Step.SHARE, Step.MASK, Step.CONFIRM, Step.UNMASK])
 @given(place=st.integers(min_value=0, max_value=4_000), flip=st.integers(min_value=1, max_value=255))
-@settings(FEW, max_examples=6)
+@settings(FEW, max_examples=4)
 def test_a_masking_message_with_one_byte_changed(coordinator: Coordinator, step: Step, place: int, flip: int) -> None:
     site = coordinator.site
     earlier = tuple(sorted(bytes.fromhex(row.context) for row in site.attempts(coordinator.job.digest)))

@@ -91,7 +91,7 @@ CHANGES: list[tuple[Change, str, str]] = [
 @pytest.fixture
 def own(sites: SiteMaker, consortium: Consortium) -> Coordinator:
     """As ``coordinator``, with a data file that the test may change."""
-    site = sites.fresh()
+    site = sites.with_own_data()
     site.welcome()
     coordinator = Coordinator(site, JobFile().signed(consortium))
     assert coordinator.offer().accepted

@@ -85,6 +85,7 @@ class Attendance(_message.Message):
     POLICIES_FIELD_NUMBER: _builtins.int
     DATASETS_FIELD_NUMBER: _builtins.int
     SOFTWARE_FIELD_NUMBER: _builtins.int
+    OPEN_JOBS_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     session: _builtins.bytes
     """16 random bytes, new at each start of the node's process"""
@@ -97,6 +98,10 @@ class Attendance(_message.Message):
 
     @_builtins.property
     def datasets(self) -> _containers.RepeatedCompositeFieldContainer[Global___DatasetOffer]: ...
+    @_builtins.property
+    def open_jobs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """digests of accepted jobs of whose end this node has not heard"""
+
     def __init__(
         self,
         *,
@@ -106,10 +111,11 @@ class Attendance(_message.Message):
         policies: _abc.Iterable[_builtins.bytes] | None = ...,
         datasets: _abc.Iterable[Global___DatasetOffer] | None = ...,
         software: _builtins.str = ...,
+        open_jobs: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["datasets", b"datasets", "identity_certificate", b"identity_certificate", "policies", b"policies", "protocol_version", b"protocol_version", "session", b"session", "software", b"software"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["datasets", b"datasets", "identity_certificate", b"identity_certificate", "open_jobs", b"open_jobs", "policies", b"policies", "protocol_version", b"protocol_version", "session", b"session", "software", b"software"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

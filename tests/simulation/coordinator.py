@@ -9,11 +9,17 @@ fresh parameters when one has failed.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tests.simulation.judge import Failure, Key, SimulationFailed
+from tests.simulation.node import Surroundings, layout_for, schedule_limits
+from tests.simulation.schedule import COORDINATOR, CrashSite, Sabotage
+from tests.simulation.world import Frame, FrameKind
+
 from fedseal_crypto.digests import sha256_hex
 from fedseal_crypto.encoding import RingBytesInvalid, RingVector
 from fedseal_crypto.masking import (
     ClientId,
     ClientMessage,
+    MaskedInput,
     MaskedInputHeader,
     MaskingServer,
     MessageMalformed,
@@ -24,10 +30,6 @@ from fedseal_crypto.masking import (
     choose_parameters,
     decode_message,
 )
-from tests.simulation.judge import Key
-from tests.simulation.node import Surroundings, layout_for, schedule_limits
-from tests.simulation.schedule import COORDINATOR, CrashSite, Sabotage
-from tests.simulation.world import Frame, FrameKind
 
 RESEND_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 8.0
@@ -98,10 +100,11 @@ class CoordinatorProgram:
             return
         if frame.kind is FrameKind.MESSAGE:
             self._take(server, current, frame)
-        elif server.step not in _OVER and frame.sender in current.parameters.roster:
-            # A member that refuses this attempt, or has restarted since it may have entered it.
-            if frame.kind is FrameKind.HELLO or frame.key == current.key:
-                server.drop(ClientId(frame.sender))
+            return
+        # A member that refuses this attempt, or has restarted since it may have entered it.
+        leaves = frame.kind is FrameKind.HELLO or frame.key == current.key
+        if leaves and server.step not in _OVER and frame.sender in current.parameters.roster:
+            server.drop(ClientId(frame.sender))
 
     def _latest(self, server: MaskingServer) -> float:
         """When the step is closed in any case.
@@ -169,13 +172,20 @@ class CoordinatorProgram:
             log.pop(max(i for i, taken in enumerate(log) if taken is not None))
         self._around.judge.actor = (COORDINATOR, stored.key)
         for taken in log:
-            if taken is None:
-                self._apply_closing(server, stored)
-            else:
-                server.receive(_decoded(taken.payload, taken.words, server))
+            self._replay(server, stored, taken)
         self._deadline = self._world.now + self._world.schedule.step_seconds
         if server.step not in _OVER:
             self._ask(server)
+
+    def _replay(self, server: MaskingServer, stored: StoredRound, taken: Taken | None) -> None:
+        if taken is None:
+            self._apply_closing(server, stored)
+            return
+        try:
+            server.receive(_decoded(taken.payload, taken.words, server))
+        except ProtocolViolation as error:
+            detail = f"a restarted coordinator refuses what it had stored: {error}"
+            raise SimulationFailed(Failure.TWO_STORIES, detail) from error
 
     # -- messages --------------------------------------------------------------------------------------
 
@@ -183,7 +193,8 @@ class CoordinatorProgram:
         before = _fingerprint(server)
         step = server.step
         try:
-            server.receive(_decoded(frame.payload, frame.words, server))
+            message = _decoded(frame.payload, frame.words, server)
+            server.receive(message)
         except RingBytesInvalid:
             if frame.key == current.key:
                 raise
@@ -194,7 +205,10 @@ class CoordinatorProgram:
             self._around.judge.coordinator_refuses(error, same_attempt=same, changed=changed)
             return
         if _fingerprint(server) == before:
-            return  # a repeated message
+            # A repeated message.
+            if self._world.schedule.sabotage is Sabotage.COUNT_TWICE and isinstance(message, MaskedInput):
+                server._add(message.words)
+            return
         self._site(f"receive {step}", "before storing")
         current.log.append(Taken(frame.payload, frame.words))
         self._site(f"receive {step}", "after storing")

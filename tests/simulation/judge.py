@@ -19,10 +19,10 @@ Failure, each with its kind:
 - `deadlock`: the network has been good and nobody has crashed for long, enough members live that may contribute, and
   yet the round is not done.
 
-No failure: an attempt that fails or is given up; a member that is left out of a sum because it was slow, had crashed or
-had restarted; any message of another attempt being refused; a round that can never be completed because too many members
-have revealed shares for an attempt which the coordinator then lost (their inputs must not enter another sum), or because
-too few members live, or because the rule on differences forbids it.
+No failure: an attempt that fails or is given up; a member that is left out of a sum because it was slow, had crashed
+or had restarted; any message of another attempt being refused; a round that can never be completed because too many
+members have revealed shares for an attempt which the coordinator then lost (their inputs must not enter another sum),
+or because too few members live, or because the rule on differences forbids it.
 
 Left out: dishonest parties, which the unit tests play; forged or torn frames, which transport and decoders refuse.
 """

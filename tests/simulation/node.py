@@ -6,13 +6,15 @@ attempt twice, gives older attempts up when it enters a new one and says so, and
 ones in which its input is out are dead.
 """
 
-import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
 
 import numpy as np
+from tests.simulation.judge import MARKS, MINIMUM_DIFFERENCE, Judge, Key, mark_of
+from tests.simulation.schedule import COORDINATOR, SPARSE_MEMBERS, CrashSite, Sabotage, Schedule, seeded
+from tests.simulation.world import Frame, FrameKind, World
 
 from fedseal_crypto.encoding import Layout, RingVector, VectorSpec
 from fedseal_crypto.identity import IdentityKey, PublicIdentity
@@ -34,12 +36,10 @@ from fedseal_crypto.masking import (
     ServerMessage,
     ShareDelivery,
     Survivors,
+    Unmasking,
     attempt_is_dead,
     decode_message,
 )
-from tests.simulation.judge import MARKS, MINIMUM_DIFFERENCE, Judge, Key, mark_of
-from tests.simulation.schedule import COORDINATOR, SPARSE_MEMBERS, CrashSite, Sabotage, Schedule
-from tests.simulation.world import Frame, FrameKind, World
 
 LIMITS = ClientLimits(minimum_difference=MINIMUM_DIFFERENCE)
 SPARSE_LIMITS = ClientLimits(corrupted_fraction=0.05, minimum_difference=MINIMUM_DIFFERENCE)
@@ -102,7 +102,7 @@ class NodeProgram:
         self._client: MaskingClient | None = None
         # A machine's generator never repeats; the sabotaged one does.
         source = 1 if self._sabotaged(Sabotage.REUSE_ENTROPY) else life
-        self._entropy = random.Random(f"{self._world.schedule.seed}/{name}/{source}").randbytes
+        self._entropy = seeded(self._world.schedule.seed, name, source).randbytes
         self._send(FrameKind.HELLO)
 
     def tick(self) -> None:
@@ -171,6 +171,8 @@ class NodeProgram:
         if isinstance(message, (Roster, Openings)) and not self._older_attempts_are_dead(client):
             self._give_up("an older attempt may still be opened")
             return
+        if isinstance(answer, Unmasking) and self._sabotaged(Sabotage.REVEAL_BOTH):
+            answer = replace(answer, pairwise=answer.self_mask)
         self._site(step, "before storing")
         late = step == "unmask" and self._sabotaged(Sabotage.RELEASE_BEFORE_STORING)
         if not late:
@@ -265,7 +267,7 @@ def node_booter(name: str, around: Surroundings, storage: NodeStorage) -> Callab
 @lru_cache(maxsize=256)
 def identity_of(name: str) -> IdentityKey:
     """The identity of a name, the same in every run."""
-    return IdentityKey.generate(random.Random(f"identity/{name}").randbytes)
+    return IdentityKey.generate(seeded("identity", name).randbytes)
 
 
 @lru_cache(maxsize=256)
@@ -297,9 +299,7 @@ def input_of(name: str, parameters: RoundParameters) -> RingVector:
 
 def declared(storages: Iterable[NodeStorage], key: Key) -> int:
     """How many of these nodes have given an attempt up, or will when they enter the next."""
-    return sum(
-        key in storage.attempts and storage.attempts[key].part is not Part.RELEASED for storage in storages
-    )
+    return sum(key in storage.attempts and storage.attempts[key].part is not Part.RELEASED for storage in storages)
 
 
 def schedule_limits(schedule: Schedule) -> ClientLimits:

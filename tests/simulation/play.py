@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from fedseal_crypto.identity import PublicIdentity
-from fedseal_crypto.masking import ClientId, _keystream, _shares
 from tests.simulation.coordinator import CoordinatorStorage, coordinator_booter
 from tests.simulation.judge import Failure, Judge, Key, SimulationFailed, may_contribute
 from tests.simulation.node import NodeStorage, Surroundings, declared, identity_of, node_booter
 from tests.simulation.schedule import COORDINATOR, CrashSite, Sabotage, Schedule, draw_schedule
 from tests.simulation.world import Host, World
+
+from fedseal_crypto.identity import PublicIdentity
+from fedseal_crypto.masking import ClientId, _keystream, _shares
+from fedseal_crypto.masking._keys import seal
 
 CALM_ATTEMPTS = 4  # whole attempts without trouble after which a round that could be completed would have been
 
@@ -56,6 +58,36 @@ class Run:
         """Whether every round has its sum."""
         return len(self.coordinator.completed) == self.world.schedule.rounds
 
+    def play(self) -> Report:
+        """Let it happen.
+
+        Raises:
+            SimulationFailed: Something happened that must not.
+        """
+        world, schedule = self.world, self.world.schedule
+        with _watched(self.judge), _lowered_limit(enabled=schedule.sparse):
+            for host in world.hosts.values():
+                world.start(host)
+            for victim in [*world.chance.choices(sorted(world.hosts), k=schedule.kills), *sorted(schedule.gone)]:
+                moment = world.chance.uniform(0, schedule.chaos_seconds / 2)
+                world.after(moment, lambda victim=victim: world.kill(world.hosts[victim]))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+            world.run(schedule.chaos_seconds, finished=lambda: self.done)
+            world.become_calm()
+            enough = len(self.coordinator.attempts) + CALM_ATTEMPTS
+            world.run(
+                world.now + schedule.calm_seconds, finished=lambda: self.done or len(self.coordinator.attempts) > enough
+            )
+            _check_progress(self)
+            # What is still on its way must do no harm either.
+            world.run(world.now + 2 * schedule.step_seconds, finished=lambda: False)
+        return Report(
+            schedule=schedule,
+            completed=len(self.coordinator.completed),
+            blocked=not self.done,
+            attempts=len(self.coordinator.attempts),
+            crashes=world.crashes,
+        )
+
 
 def play(seed: int, *, sparse: bool = False, sabotage: Sabotage | None = None) -> Report:
     """Play the schedule of a seed.
@@ -63,16 +95,17 @@ def play(seed: int, *, sparse: bool = False, sabotage: Sabotage | None = None) -
     Raises:
         SimulationFailed: Something happened that must not; the notes say how to replay it.
     """
-    run = _prepare(draw_schedule(seed, sparse=sparse, sabotage=sabotage), tracing=False)
+    run = prepare(draw_schedule(seed, sparse=sparse, sabotage=sabotage), tracing=False)
     try:
-        return _play(run)
+        return run.play()
     except Exception as error:
-        flag = " --sparse" if sparse else ""
-        error.add_note(f"seed {seed}; replay with: python -m tests.simulation.play {seed}{flag}")
+        flags = (" --sparse" if sparse else "") + (f" --sabotage {sabotage.name}" if sabotage else "")
+        error.add_note(f"seed {seed}; replay it with: python -m tests.simulation.play {seed}{flags}")
         raise
 
 
-def _prepare(schedule: Schedule, *, tracing: bool) -> Run:
+def prepare(schedule: Schedule, *, tracing: bool) -> Run:
+    """All parties of a schedule, before anything happens."""
     world, judge = World(schedule, tracing), Judge()
     members = {ClientId(name): identity_of(name).public for name in schedule.names}
     around = Surroundings(world, judge, members)
@@ -81,32 +114,6 @@ def _prepare(schedule: Schedule, *, tracing: bool) -> Run:
         world.hosts[name] = Host(name, node_booter(name, around, storage))
     world.hosts[COORDINATOR] = Host(COORDINATOR, coordinator_booter(around, run.coordinator))
     return run
-
-
-def _play(run: Run) -> Report:
-    world, schedule = run.world, run.world.schedule
-    with _watched(run.judge), _lowered_limit(enabled=schedule.sparse):
-        for host in world.hosts.values():
-            world.start(host)
-        for victim in [*world.chance.choices(sorted(world.hosts), k=schedule.kills), *sorted(schedule.gone)]:
-            moment = world.chance.uniform(0, schedule.chaos_seconds / 2)
-            world.after(moment, lambda victim=victim: world.kill(world.hosts[victim]))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-        world.run(schedule.chaos_seconds, finished=lambda: run.done)
-        world.become_calm()
-        enough = len(run.coordinator.attempts) + CALM_ATTEMPTS
-        world.run(
-            world.now + schedule.calm_seconds, finished=lambda: run.done or len(run.coordinator.attempts) > enough
-        )
-        _check_progress(run)
-        # What is still on its way must do no harm either.
-        world.run(world.now + 2 * schedule.step_seconds, finished=lambda: False)
-    return Report(
-        schedule=schedule,
-        completed=len(run.coordinator.completed),
-        blocked=not run.done,
-        attempts=len(run.coordinator.attempts),
-        crashes=world.crashes,
-    )
 
 
 def _check_progress(run: Run) -> None:
@@ -138,7 +145,7 @@ def _able(storage: NodeStorage, run: Run, silent: Mapping[Key, int]) -> bool:
 @contextmanager
 def _watched(judge: Judge) -> Iterator[None]:
     """Show the judge every keystream and every sealing that the real code makes."""
-    make_stream, seal = _keystream.keystream_encryptor, _shares.seal
+    make_stream = _keystream.keystream_encryptor
 
     def watched_stream(key: bytes, nonce: bytes) -> Any:
         judge.stream_used(key, nonce)
@@ -186,10 +193,10 @@ def main() -> None:
     parser.add_argument("--sabotage", choices=[item.name for item in Sabotage])
     chosen = parser.parse_args()
     sabotage = Sabotage[chosen.sabotage] if chosen.sabotage else None
-    run = _prepare(draw_schedule(chosen.seed, sparse=chosen.sparse, sabotage=sabotage), tracing=True)
+    run = prepare(draw_schedule(chosen.seed, sparse=chosen.sparse, sabotage=sabotage), tracing=True)
     print(run.world.schedule)
     try:
-        report = _play(run)
+        report = run.play()
     finally:
         print("\n".join(run.world.trace))
     print(f"{report.completed} of {report.schedule.rounds} rounds completed in {report.attempts} attempts")

@@ -6,7 +6,7 @@ not notice is worth nothing.
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -46,6 +46,8 @@ class Sabotage(StrEnum):
     ENTER_AGAIN = "a restarted node enters the attempt that it was in before"
     IGNORE_OPEN_ATTEMPTS = "a node contributes again although an older attempt may still be opened"
     RELEASE_BEFORE_STORING = "a node reveals shares before it has stored that"
+    COUNT_TWICE = "the coordinator adds a vector that arrives twice once more"
+    REVEAL_BOTH = "a node reveals both kinds of share"
     IGNORE_HISTORY = "a node confirms survivors whatever earlier sums it took part in"
 
 
@@ -65,7 +67,7 @@ class Schedule:
         straggling: Probability that it is delayed beyond deadlines.
         crash_rate: Probability that a program dies at a crash site.
         target: A site where a program certainly dies.
-        target_pass: At which pass of the site.
+        target_pass: At which pass of the site; 0 for every pass.
         kills: How many hosts are killed at random times.
         downtime: Mean time until a restart.
         gone: Hosts that stay down once they are.
@@ -108,16 +110,21 @@ def node_names(members: int) -> tuple[str, ...]:
     return tuple(f"node-{index:02}" for index in range(members))
 
 
+def seeded(*parts: object) -> random.Random:
+    """A generator that depends on these alone; the same in every run, as a replay must be."""
+    return random.Random("/".join(map(str, parts)))  # noqa: S311  # nothing here is secret
+
+
 def draw_schedule(seed: int, *, sparse: bool = False, sabotage: Sabotage | None = None) -> Schedule:
     """The schedule of a seed."""
-    chance = random.Random(f"{seed}/schedule")
+    chance = seeded(seed, "schedule")
     members = SPARSE_MEMBERS if sparse else chance.choice((3, 3, 4, 4, 4, 5, 5, 5, 6, 6, 7, 8, 10))
     rounds = 1 if sparse else chance.choice((1, 1, 2, 2, 3))
     rough = chance.random() ** 2  # most schedules are mild enough for rounds to get far
     # Of many members a few die in any case; the same rate would let no round get anywhere.
     rate = rough * chance.choice((0.0, 0.01, 0.03)) * 5 / members
     leaving = chance.choice((0, 0, 1)) if members > 3 else 0
-    return Schedule(
+    schedule = Schedule(
         seed=seed,
         members=members,
         sparse=sparse,
@@ -136,3 +143,8 @@ def draw_schedule(seed: int, *, sparse: bool = False, sabotage: Sabotage | None 
         shrinking=chance.choice((0.0, 0.3)),
         sabotage=sabotage,
     )
+    if sabotage is Sabotage.RELEASE_BEFORE_STORING:
+        # It shows only if the attempt is lost although enough members have revealed shares and crashed then.
+        fatal = CrashSite("node", "unmask", "after sending")
+        return replace(schedule, target=fatal, target_pass=0, loss=0.4)
+    return schedule

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from tests.simulation.schedule import CrashSite, Schedule
+from tests.simulation.schedule import CrashSite, Schedule, seeded
 
 TICK_SECONDS = 0.5
 CALM_LATENCY = 0.05
@@ -98,7 +98,7 @@ class World:
     _sequence: int = 0
 
     def __post_init__(self) -> None:
-        self.chance = random.Random(f"{self.schedule.seed}/events")
+        self.chance = seeded(self.schedule.seed, "events")
 
     # -- time ------------------------------------------------------------------------------------------
 
@@ -154,7 +154,7 @@ class World:
         if self.calm:
             return
         self._passes += site == self.schedule.target
-        aimed = site == self.schedule.target and self._passes == self.schedule.target_pass
+        aimed = site == self.schedule.target and self.schedule.target_pass in {0, self._passes}
         if aimed or self.chance.random() < self.schedule.crash_rate:
             self.crashes[site] = self.crashes.get(site, 0) + 1
             raise Crashed(f"{site.party} {site.activity}, {site.place}")

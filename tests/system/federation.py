@@ -26,14 +26,14 @@ from fedseal_crypto.identity import PartyKind
 ROUNDS = 2
 """Training rounds of the small job; with statistics and evaluation it has four rounds."""
 
-_SETTINGS = """\
-offer_seconds: 20
-gather_seconds: 10
-patience_seconds: 20
-reconnect_grace_seconds: 0.5
-retry_pause_seconds: 0.2
-maximum_attempts: 4
-"""
+_SETTINGS: dict[str, object] = {
+    "offer_seconds": 20,
+    "gather_seconds": 10,
+    "patience_seconds": 20,
+    "reconnect_grace_seconds": 0.5,
+    "retry_pause_seconds": 0.2,
+    "maximum_attempts": 4,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +89,14 @@ class Federation:
     def copied(cls, template: Path, folder: Path) -> "Federation":
         """A copy of a founded federation, on a port of its own, with a coordinator that is quick to notice things."""
         shutil.copytree(template, folder)
-        (folder / "coordinator" / "coordinator.yaml").write_text(_SETTINGS)
-        return cls(folder, free_port())
+        copied = cls(folder, free_port())
+        copied.configure_coordinator()
+        return copied
+
+    def configure_coordinator(self, **settings: object) -> None:
+        """Write the coordinator's configuration file."""
+        lines = [f"{key}: {value}" for key, value in {**_SETTINGS, **settings}.items()]
+        (self.folder / "coordinator" / "coordinator.yaml").write_text("\n".join(lines) + "\n")
 
     @property
     def address(self) -> str:

@@ -75,9 +75,10 @@ class Reader:
     def text(self, name: str, *, most: int) -> str:
         """Printable ASCII text after its length."""
         raw = self.sized(name, most=most)
-        if not all(0x20 <= byte <= 0x7E for byte in raw):
+        text = raw.decode("latin-1")
+        if not (text.isascii() and text.isprintable()):
             raise self.malformed(f"{name} is not printable ASCII")
-        return raw.decode("ascii")
+        return text
 
     def finish(self) -> None:
         """Check that nothing is left."""

@@ -5,6 +5,7 @@ masks do not cancel.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NewType, final
 
 from fedseal_crypto.digests import Digest, DigestInvalid, parse_digest
@@ -125,7 +126,7 @@ class RoundParameters:
 
     def context0(self) -> bytes:
         """32 bytes that stand for all of the above; the first context of the attempt."""
-        return tagged_hash(Usage.CONTEXT0, self.encode())
+        return _context0(self)
 
     def encode(self) -> bytes:
         """The bytes that `decode` reads; equal parameters give equal bytes."""
@@ -185,6 +186,12 @@ class RoundParameters:
         if parameters.encode() != data:
             raise source.malformed("it is not in the only form that encoding gives")
         return parameters
+
+
+@lru_cache(maxsize=16)
+def _context0(parameters: RoundParameters) -> bytes:
+    """Kept, because every step of every party needs it and encoding a long roster takes a while."""
+    return tagged_hash(Usage.CONTEXT0, parameters.encode())
 
 
 def _digest(source: Reader, name: str) -> Digest:

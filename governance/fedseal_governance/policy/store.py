@@ -143,7 +143,15 @@ def approve(act: Act, digest: Digest, signature: SignedDocument, trust: Trust) -
     act.note("policy.signed", f"policy/{digest}", name=row.name, version=row.version, officer=newest.label)
     if _is_complete(officers, document, row.proposer):
         row.state, row.approved_at = approved, act.now
-        act.note("policy.approved", f"policy/{digest}", name=row.name, version=row.version, officers=len(officers))
+        act.note(
+            "policy.approved",
+            f"policy/{digest}",
+            name=row.name,
+            version=row.version,
+            officers=[officer.label for officer in officers],
+            # names the signed file, so that an audit bundle holds the officers' signatures too
+            envelope=sha256_hex(row.signed),
+        )
         _enter_if_due(act, row, document)
     act.session.flush()
     return _stored(act.session, row)

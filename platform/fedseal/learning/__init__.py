@@ -1,7 +1,7 @@
 """Local data, learners, metrics and model files: everything that happens at one party, without federation."""
 
-from fedseal.learning._torch_training import use_deterministic_torch
 from fedseal.learning.data import LocalData, load_dataset
+from fedseal.learning.determinism import use_deterministic_torch
 from fedseal.learning.errors import (
     DatasetError,
     SettingsRefused,

@@ -34,13 +34,6 @@ class TrainingSettings(BaseModel):
     weight_decay: Annotated[float, Field(ge=0, le=1, description="L2 penalty, added to the gradient")] = 0.001
 
 
-def use_deterministic_torch() -> None:
-    """Make torch single-threaded and deterministic; a process calls it once, before any training."""
-    torch.set_num_threads(1)
-    # The same switch as `use_deterministic_algorithms`, which imports torch's compiler first: 2.4 seconds a start.
-    torch.set_deterministic_debug_mode("error")
-
-
 def uniform_parameters(shapes: Shapes, seed: int) -> dict[str, NDArray[np.float32]]:
     """Uniform in +-1/sqrt(fan_in), biases included, as torch's linear layers do, from a stream of our own.
 

@@ -7,7 +7,7 @@ SOURCES := platform crypto governance cli migrations tests benchmarks examples
 SOURCE_PACKAGES := platform/fedseal crypto/fedseal_crypto governance/fedseal_governance cli/fedseal_cli migrations/fedseal_migrations
 BENCHES := $(patsubst benchmarks/%.py,bench-%,$(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
 
-.PHONY: help setup demo test check lint types imports unit docs bench $(BENCHES) proto vectors format constraints clean
+.PHONY: help setup demo test check lint types imports unit soak docs bench $(BENCHES) proto vectors format constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,9 @@ imports: setup ## cli -> platform -> governance -> crypto
 
 unit: setup ## the tests alone
 	$(BIN)/python -m pytest -q
+
+soak: setup ## ten thousand simulated schedules of lost, late and repeated messages and crashes; about ten minutes
+	$(BIN)/python -m pytest -q -m soak tests/simulation
 
 docs: setup ## regenerate the reference pages from the code and check the links
 	$(BIN)/python docs/build.py

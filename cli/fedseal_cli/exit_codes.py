@@ -48,6 +48,7 @@ _CODES = {
     "fedseal_governance.errors.StorageError": ExitCode.STORAGE,
     "fedseal.errors.PlatformError": ExitCode.BAD_INPUT,
     "fedseal.errors.SetupError": ExitCode.BAD_INPUT,
+    "fedseal.errors.PortUnavailable": ExitCode.STORAGE,
     "fedseal.errors.PeerFault": ExitCode.VERIFICATION_FAILED,
     "fedseal.errors.RefusalError": ExitCode.REFUSED,
     "fedseal.errors.RemoteError": ExitCode.UNREACHABLE,

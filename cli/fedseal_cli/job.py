@@ -1,7 +1,7 @@
 """``fedseal job``: check, submit and follow federated jobs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,7 +9,7 @@ from fedseal_cli.authority_options import now
 from fedseal_cli.commands import JsonOption, YesOption, command, noun
 from fedseal_cli.job_output import follow, say_detail, say_verdict, verdict_row
 from fedseal_cli.local_options import AsOption, OptionalAsOption, require_existing
-from fedseal_cli.output import print_json, print_table, say
+from fedseal_cli.output import print_fields, print_json, print_table, say
 from fedseal_cli.remote import CoordinatorOption, JobArgument, connected, summary_row
 from fedseal_cli.secrets_input import PassphraseFile
 
@@ -206,3 +206,49 @@ def report(
         print_json({"report": str(out), "bytes": len(page), "state": detail.summary.state})
         return
     say(f"{out} is the report on {detail.summary.name} ({detail.summary.state}).")
+
+
+@command(app, "statistics", example="fedseal job statistics heart-risk --as ada")
+def statistics(
+    job: JobArgument,
+    as_: AsOption,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Also keep the file (JSON), checked by its digest.")
+    ] = None,
+    coordinator: CoordinatorOption = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the means, spreads and counts over all sites of a job that has ended."""
+    import json
+    import tempfile
+
+    from fedseal.errors import SetupError
+
+    with connected(as_, passphrase_file, coordinator) as client, tempfile.TemporaryDirectory() as temporary:
+        detail = client.show_job(job)
+        digests = [item.digest for item in detail.artefacts if item.kind == "statistics"]
+        if not digests:
+            raise SetupError(f"{detail.summary.name} has published no statistics; it is {detail.summary.state}")
+        file = out or Path(temporary) / "statistics.json"
+        client.download(detail.summary.job, digests[0], file)
+        published = json.loads(file.read_bytes())
+    if as_json:
+        print_json(published)
+        return
+    print_fields({"Rows": published["rows"], "Rows with the outcome": published["rows_with_the_outcome"]})
+    say("")
+    print_table(
+        ("Column", "Over all sites"),
+        [(name, _column_words(column)) for name, column in published["columns"].items()],
+        empty="The job names no columns.",
+    )
+
+
+def _column_words(column: "dict[str, Any]") -> str:
+    if "mean" in column:
+        unit = f" {column['unit']}" if column["unit"] else ""
+        spread = column["standard_deviation"]
+        return f"mean {column['mean']:.4g}, standard deviation {spread:.4g}{unit}, {column['measured']} measured"
+    counts = ", ".join(f"{name} {count}" for name, count in column["counts"].items())
+    return f"{counts}, missing {column['missing']}"

@@ -2,6 +2,7 @@
 
 PlatformError
 ├── SetupError           configuration, keys or files on this machine are not usable
+│   └── PortUnavailable  the address to listen on is taken or is not this machine's
 ├── PeerFault            another party sent something that fails a check
 ├── RefusalError         this party's own rules forbid what was asked
 └── RemoteError          another party refused or could not be reached
@@ -14,6 +15,10 @@ class PlatformError(Exception):
 
 class SetupError(PlatformError):
     """Configuration, keys, ports or files on this machine are not usable."""
+
+
+class PortUnavailable(SetupError):
+    """Another program listens on the address, or it is not this machine's."""
 
 
 class PeerFault(PlatformError):

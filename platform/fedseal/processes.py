@@ -11,7 +11,8 @@ def stop_on_signals(stopping: threading.Event) -> None:
     """Set ``stopping`` on SIGINT or SIGTERM; call from the main thread."""
 
     def handler(_number: int, _frame: FrameType | None) -> None:
-        stopping.set()
+        # The handler may interrupt this very thread while it holds the event's lock.
+        threading.Thread(target=stopping.set).start()
 
     signal.signal(signal.SIGINT, handler)
     signal.signal(signal.SIGTERM, handler)

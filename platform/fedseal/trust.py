@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from fedseal.folders import PartyFolder
-from fedseal_crypto.certificates import Member, Party, Revocations, TrustRoot
+from fedseal_crypto.certificates import Member, Party, RevocationListOlder, Revocations, TrustRoot
 
 Clock = Callable[[], datetime]
 
@@ -40,14 +40,17 @@ class Trust:
         return self._folder.revocations_pem()
 
     def update(self, crl_pem: bytes) -> bool:
-        """Take a revocation list over if it is newer; true if it was.
+        """Take a revocation list over if it is newer; true if it was. An older one changes nothing.
 
         Raises:
-            PeerError: it is not one of this federation's authority, or it is older than the one in force.
+            PeerError: it is not one of this federation's authority, or stale.
         """
         with self._lock:
             before = self._revocations.number
-            self._revocations = self._folder.store_revocations(crl_pem, self._clock())
+            try:
+                self._revocations = self._folder.store_revocations(crl_pem, self._clock())
+            except RevocationListOlder:
+                return False
             return self._revocations.number > before
 
     def identity(self, certificate_pem: bytes) -> Member:

@@ -19,7 +19,7 @@ from fedseal.authority.errors import ClockSkewed, RequestRefused
 from fedseal.authority.exchange import MAX_REQUEST_BYTES, Application
 from fedseal.authority.invitations import TOKEN_BYTES
 from fedseal.authority.office import Office
-from fedseal.errors import SetupError
+from fedseal.errors import PortUnavailable
 from fedseal.folders import TlsMaterial
 from fedseal.wire._generated import enrolment_pb2 as messages
 from fedseal.wire._generated import enrolment_pb2_grpc as services
@@ -76,7 +76,7 @@ def start_server(
         The started server and the port it listens on.
 
     Raises:
-        SetupError: The port is in use or may not be opened.
+        PortUnavailable: The port is in use or may not be opened.
     """
     options = [
         ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
@@ -96,7 +96,7 @@ def start_server(
     except RuntimeError:
         port = 0
     if port == 0:
-        raise SetupError(
+        raise PortUnavailable(
             f"cannot listen on {listen}: the port is in use, or this machine has no such address; "
             "stop the other program or change `listen` in authority.yaml."
         )

@@ -20,7 +20,7 @@ from fedseal.coordinator.hub import EventHub
 from fedseal.coordinator.ledger import Ledger
 from fedseal.coordinator.service import AdministrationService, CoordinationService
 from fedseal.coordinator.views import Views
-from fedseal.errors import SetupError
+from fedseal.errors import PortUnavailable, SetupError
 from fedseal.files import make_folder, read_limited
 from fedseal.folders import PartyFolder
 from fedseal.processes import stop_on_signals, wait_for
@@ -203,5 +203,5 @@ def _serve(
             f"{settings.listen} cannot be opened: another program uses the port, or the host name is not this "
             f"machine's; free it or set `listen` in {folder.config_path}"
         )
-        raise SetupError(sentence) from error
+        raise PortUnavailable(sentence) from error
     return server, port

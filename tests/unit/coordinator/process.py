@@ -189,7 +189,7 @@ class Process:
 
     def assert_log_verifies(self) -> None:
         self.database.run("test", lambda session: self.ledger.log.checkpoint(session, self.clock()))
-        self.database.read(lambda session: check_log(session, self.ledger.log))
+        self.database.read(lambda session: check_log(session, self.ledger.log.origin))
 
 
 class _Recorder(EventHub):

@@ -37,13 +37,29 @@ _MARKED = re.compile(r"(<!-- generated:([a-z0-9-]+) -->\n)(.*?)(<!-- /generated 
 _FENCE = re.compile(r"^(```|~~~).*?^\1\s*$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
-_TOP_FOLDERS = ("crypto", "governance", "platform", "cli", "migrations", "tests", "benchmarks", "examples", "docs")
+_TOP_FOLDERS = (
+    "crypto",
+    "governance",
+    "platform",
+    "cli",
+    "migrations",
+    "tests",
+    "benchmarks",
+    "examples",
+    "docs",
+    "deploy",
+)
 _REPOSITORY_PATH = re.compile(rf"`((?:{'|'.join(_TOP_FOLDERS)})/[A-Za-z0-9_./-]+)`")
 
 
 def pages() -> list[Path]:
     """Every page of the documentation."""
-    found = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
+    found = [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "examples").rglob("*.md"),
+        *(ROOT / "deploy").rglob("*.md"),
+    ]
     return sorted(found)
 
 

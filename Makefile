@@ -3,8 +3,9 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-SOURCES := platform crypto governance cli migrations tests benchmarks examples
+SOURCES := platform crypto governance cli migrations tests benchmarks examples docs
 SOURCE_PACKAGES := platform/fedseal crypto/fedseal_crypto governance/fedseal_governance cli/fedseal_cli migrations/fedseal_migrations
+WORKERS ?= 2
 BENCHES := $(patsubst benchmarks/%.py,bench-%,$(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
 
 .PHONY: help setup demo test check lint types imports unit soak docs bench $(BENCHES) proto vectors format constraints clean
@@ -32,12 +33,13 @@ lint: setup ## ruff, rules and format
 
 types: setup ## mypy --strict
 	$(BIN)/mypy $(SOURCE_PACKAGES) tests
+	MYPYPATH=docs $(BIN)/mypy docs/build.py
 
 imports: setup ## cli -> platform -> governance -> crypto
 	$(BIN)/lint-imports
 
 unit: setup ## the tests alone
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
 soak: setup ## ten thousand simulated schedules of lost, late and repeated messages and crashes; about ten minutes
 	$(BIN)/python -m pytest -q -m soak tests/simulation

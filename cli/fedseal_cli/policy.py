@@ -165,7 +165,7 @@ def revoke(
     if as_json:
         print_json(_row(stored))
         return
-    say(f"{stored.document.title} is revoked; jobs under it stop at their next step.")
+    say(f"{stored.document.title} is revoked; this site contributes to no further round under it.")
 
 
 @command(app, "list", example="fedseal policy list --node cleveland")

@@ -53,10 +53,7 @@ def utc_now() -> datetime:
 
 def found(folder: Path, *, federation: str = "heart") -> None:
     """Fill the empty ``folder`` with one sub-folder a party."""
-    folder.mkdir(parents=True, exist_ok=True)
-    config = AuthorityConfig(address="127.0.0.1:7400", listen="127.0.0.1:7400", coordinator="127.0.0.1:7443")
-    new = NewFederation(name=federation, organisation=ORGANISATION, config=config)
-    found_federation(folder / "authority", new, passphrase=PASSPHRASE, now=utc_now(), entropy=os.urandom)
+    found_authority(folder, federation=federation)
     enrol(folder, Enrolment(kind="coordinator", name="coordinator", hosts=("localhost",)))
     enrol(folder, Enrolment(kind="person", name=SCIENTIST, roles=("data_scientist",)))
     for officer in OFFICERS:
@@ -64,6 +61,14 @@ def found(folder: Path, *, federation: str = "heart") -> None:
     for node in NODES:
         enrol(folder, Enrolment(kind="node", name=node))
         prepare_node(folder, node)
+
+
+def found_authority(folder: Path, *, federation: str, at: datetime | None = None) -> None:
+    """Only the authority, founded now or at ``at``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = AuthorityConfig(address="127.0.0.1:7400", listen="127.0.0.1:7400", coordinator="127.0.0.1:7443")
+    new = NewFederation(name=federation, organisation=ORGANISATION, config=config)
+    found_federation(folder / "authority", new, passphrase=PASSPHRASE, now=at or utc_now(), entropy=os.urandom)
 
 
 def enrol(folder: Path, enrolment: Enrolment) -> PartyFolder:
@@ -88,6 +93,13 @@ def revoke(folder: Path, label: str) -> bytes:
     """Revoke a party's certificates; returns the new list, which nobody has received yet."""
     with closing(Office.open(folder / "authority")) as locked, closing(locked.unlock(PASSPHRASE)) as office:
         office.revoke(label, reason="key_compromise", now=utc_now())
+        return office.revocations_pem()
+
+
+def fresh_revocations(folder: Path) -> bytes:
+    """A new revocation list with the same entries."""
+    with closing(Office.open(folder / "authority")) as locked, closing(locked.unlock(PASSPHRASE)) as office:
+        office.renew_revocations(now=utc_now())
         return office.revocations_pem()
 
 

@@ -50,11 +50,11 @@ def _digests(progress: Progress) -> RosterDigests:
     return RosterDigests(context0=progress.context0, entries=tuple(entries))
 
 
-def _openings(progress: Progress, received: Received, member: MemberIndex) -> Openings:
+def _openings(progress: Progress, received: Received, member: MemberIndex) -> Openings:  # noqa: ARG001  # one signature for all builders
     seen = sorted(progress.peers(member) | {member})
     return Openings(
         context=progress.context,
-        nonces=received.nonces(),
+        nonces=progress.nonces,
         advertisements=tuple(progress.advertisements[i] for i in seen),
     )
 

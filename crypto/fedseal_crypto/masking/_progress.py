@@ -96,6 +96,7 @@ class Progress:
         advertisements: Of U1, from the end of step advertise on.
         sharers: U2, from step mask on.
         survivors: U3, from step confirm on.
+        nonces: All opened nonces, from step share on a sparse graph on.
     """
 
     parameters: RoundParameters
@@ -107,6 +108,7 @@ class Progress:
     advertisements: Mapping[MemberIndex, Advertisement] = field(default_factory=dict)
     sharers: frozenset[MemberIndex] = _NOBODY
     survivors: frozenset[MemberIndex] = _NOBODY
+    nonces: tuple[MemberNonce, ...] = ()
 
     @property
     def sparse(self) -> bool:
@@ -142,7 +144,8 @@ def advance(progress: Progress, received: Received, after: Step) -> Progress:
             )
         case Step.REVEAL:
             degree = progress.parameters.neighbours or 0
-            return replace(moved, graph=sparse_graph(progress.parameters, degree, received.nonces()))
+            nonces = received.nonces()
+            return replace(moved, graph=sparse_graph(progress.parameters, degree, nonces), nonces=nonces)
         case Step.SHARE:
             return replace(moved, sharers=present)
         case Step.MASK:

@@ -148,7 +148,7 @@ class MaskingServer:
             UnknownMember: It is not in the roster.
         """
         member = self._members.index(client, self.step)
-        if client not in self.expected:
+        if not self._table[self.step] or member not in self._progress.expected:
             return None
         return self._for_all or message_for(self._progress, self._received, member)
 

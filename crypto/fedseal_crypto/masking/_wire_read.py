@@ -55,10 +55,10 @@ def _read_many(source: Reader, limit: int, read: Callable[[Reader], T], name: st
     return tuple(read(source) for _ in range(source.uint(2, f"the number of {name}", most=limit)))
 
 
-def _sorted_by(source: Reader, items: tuple[T, ...], key: Callable[[T], int | str], name: str) -> tuple[T, ...]:
+def _sorted_by(source: Reader, items: tuple[T, ...], key: Callable[[T], str], name: str) -> tuple[T, ...]:
     keys = [key(item) for item in items]
     # Strictly increasing, so no member appears twice and the byte form is unique.
-    if any(not before < after for before, after in pairwise(keys)):  # type: ignore[operator]  # one list never mixes both types
+    if any(before >= after for before, after in pairwise(keys)):
         raise source.malformed(f"{name} are not sorted, or one appears twice")
     return items
 
@@ -70,8 +70,17 @@ def _client(source: Reader) -> ClientId:
         raise source.malformed(str(error)) from error
 
 
-def _member(source: Reader) -> MemberIndex:
-    return MemberIndex(source.uint(2, "a member's number", most=LARGEST_ROSTER - 1))
+def _read_records(source: Reader, limits: DecodeLimits, size: int, name: str) -> list[tuple[MemberIndex, bytes]]:
+    """Entries of a member's number and `size` bytes, strictly sorted by number; rosters can have thousands."""
+    number = source.uint(2, f"the number of {name}", most=limits.members)
+    step = 2 + size
+    raw = source.fixed(number * step, name)
+    records = [(MemberIndex(raw[at] << 8 | raw[at + 1]), raw[at + 2 : at + step]) for at in range(0, len(raw), step)]
+    if records and records[-1][0] >= LARGEST_ROSTER:
+        raise source.malformed(f"a number in {name} is beyond any roster")
+    if any(before[0] >= after[0] for before, after in pairwise(records)):
+        raise source.malformed(f"{name} are not sorted, or one appears twice")
+    return records
 
 
 def _context(source: Reader) -> bytes:
@@ -123,45 +132,33 @@ def read_roster(source: Reader, limits: DecodeLimits) -> Roster:
     return Roster(context0=_context(source), advertisements=_read_advertisements(source, limits))
 
 
-def _read_entry(source: Reader) -> RosterEntry:
-    return RosterEntry(
-        member=_member(source),
-        digest=source.fixed(DIGEST_SIZE, "an advertisement's digest"),
-        graph_commitment=source.fixed(DIGEST_SIZE, "a graph commitment"),
-    )
-
-
 def read_digests(source: Reader, limits: DecodeLimits) -> RosterDigests:
     context0 = _context(source)
-    entries = _read_many(source, limits.members, _read_entry, "members")
-    return RosterDigests(context0=context0, entries=_sorted_by(source, entries, lambda e: e.member, "members"))
+    records = _read_records(source, limits, 2 * DIGEST_SIZE, "members")
+    entries = [
+        RosterEntry(member=member, digest=both[:DIGEST_SIZE], graph_commitment=both[DIGEST_SIZE:])
+        for member, both in records
+    ]
+    return RosterDigests(context0=context0, entries=tuple(entries))
 
 
 def read_opening(source: Reader, limits: DecodeLimits) -> Opening:  # noqa: ARG001  # one signature for all readers
     return Opening(client=_client(source), context=_context(source), nonce=source.fixed(DIGEST_SIZE, "the nonce"))
 
 
-def _read_nonce(source: Reader) -> MemberNonce:
-    return MemberNonce(member=_member(source), nonce=source.fixed(DIGEST_SIZE, "a nonce"))
-
-
 def read_openings(source: Reader, limits: DecodeLimits) -> Openings:
     context = _context(source)
-    nonces = _read_many(source, limits.members, _read_nonce, "nonces")
+    records = _read_records(source, limits, DIGEST_SIZE, "nonces")
     return Openings(
         context=context,
-        nonces=_sorted_by(source, nonces, lambda nonce: nonce.member, "nonces"),
+        nonces=tuple(MemberNonce(member=member, nonce=nonce) for member, nonce in records),
         advertisements=_read_advertisements(source, limits),
     )
 
 
-def _read_sealed(source: Reader) -> SealedShare:
-    return SealedShare(member=_member(source), sealed=source.fixed(SEALED_SIZE, "a sealed share"))
-
-
 def _read_shares(source: Reader, limits: DecodeLimits) -> tuple[SealedShare, ...]:
-    shares = _read_many(source, limits.members, _read_sealed, "sealed shares")
-    return _sorted_by(source, shares, lambda share: share.member, "sealed shares")
+    records = _read_records(source, limits, SEALED_SIZE, "sealed shares")
+    return tuple(SealedShare(member=member, sealed=sealed) for member, sealed in records)
 
 
 def read_bundle(source: Reader, limits: DecodeLimits) -> ShareBundle:
@@ -207,14 +204,12 @@ def read_confirmations(source: Reader, limits: DecodeLimits) -> Confirmations:
     )
 
 
-def _read_revealed(source: Reader) -> RevealedShare:
-    return RevealedShare(owner=_member(source), share=source.fixed(SHARE_SIZE, "a share"))
-
-
 def read_unmasking(source: Reader, limits: DecodeLimits) -> Unmasking:
     client, context = _client(source), _context(source)
     lists = [
-        _sorted_by(source, _read_many(source, limits.members, _read_revealed, name), lambda share: share.owner, name)
+        tuple(
+            RevealedShare(owner=owner, share=share) for owner, share in _read_records(source, limits, SHARE_SIZE, name)
+        )
         for name in ("self-mask shares", "pairwise shares")
     ]
     return Unmasking(

@@ -9,19 +9,16 @@ from fedseal_crypto.masking._messages import (
     Confirmation,
     Confirmations,
     MaskedInputHeader,
-    MemberNonce,
     Opening,
     Openings,
-    RevealedShare,
     Roster,
     RosterDigests,
-    RosterEntry,
-    SealedShare,
     ShareBundle,
     ShareDelivery,
     Survivors,
     Unmasking,
 )
+from fedseal_crypto.masking._parameters import MemberIndex
 
 T = TypeVar("T")
 
@@ -30,6 +27,12 @@ def _write_many(out: Writer, items: Sequence[T], write: Callable[[Writer, T], No
     out.uint(len(items), 2)
     for item in items:
         write(out, item)
+
+
+def _write_records(out: Writer, records: list[tuple[MemberIndex, bytes]]) -> None:
+    """Entries of a member's number and bytes of one size."""
+    out.uint(len(records), 2)
+    out.fixed(b"".join([member.to_bytes(2, "big") + value for member, value in records]))
 
 
 def write_advertisement(out: Writer, message: Advertisement) -> None:
@@ -52,15 +55,9 @@ def write_roster(out: Writer, message: Roster) -> None:
     _write_many(out, message.advertisements, write_advertisement)
 
 
-def _write_entry(out: Writer, entry: RosterEntry) -> None:
-    out.uint(entry.member, 2)
-    out.fixed(entry.digest)
-    out.fixed(entry.graph_commitment)
-
-
 def write_digests(out: Writer, message: RosterDigests) -> None:
     out.fixed(message.context0)
-    _write_many(out, message.entries, _write_entry)
+    _write_records(out, [(entry.member, entry.digest + entry.graph_commitment) for entry in message.entries])
 
 
 def write_opening(out: Writer, message: Opening) -> None:
@@ -69,33 +66,23 @@ def write_opening(out: Writer, message: Opening) -> None:
     out.fixed(message.nonce)
 
 
-def _write_nonce(out: Writer, nonce: MemberNonce) -> None:
-    out.uint(nonce.member, 2)
-    out.fixed(nonce.nonce)
-
-
 def write_openings(out: Writer, message: Openings) -> None:
     out.fixed(message.context)
-    _write_many(out, message.nonces, _write_nonce)
+    _write_records(out, [(nonce.member, nonce.nonce) for nonce in message.nonces])
     _write_many(out, message.advertisements, write_advertisement)
-
-
-def _write_sealed(out: Writer, share: SealedShare) -> None:
-    out.uint(share.member, 2)
-    out.fixed(share.sealed)
 
 
 def write_bundle(out: Writer, message: ShareBundle) -> None:
     out.text(message.client)
     out.fixed(message.context)
-    _write_many(out, message.shares, _write_sealed)
+    _write_records(out, [(share.member, share.sealed) for share in message.shares])
     out.fixed(message.signature)
 
 
 def write_delivery(out: Writer, message: ShareDelivery) -> None:
     out.fixed(message.context)
     out.text(message.receiver)
-    _write_many(out, message.shares, _write_sealed)
+    _write_records(out, [(share.member, share.sealed) for share in message.shares])
 
 
 def write_header(out: Writer, message: MaskedInputHeader) -> None:
@@ -121,14 +108,9 @@ def write_confirmations(out: Writer, message: Confirmations) -> None:
     _write_many(out, message.confirmations, write_confirmation)
 
 
-def _write_revealed(out: Writer, share: RevealedShare) -> None:
-    out.uint(share.owner, 2)
-    out.fixed(share.share)
-
-
 def write_unmasking(out: Writer, message: Unmasking) -> None:
     out.text(message.client)
     out.fixed(message.context)
-    _write_many(out, message.self_mask, _write_revealed)
-    _write_many(out, message.pairwise, _write_revealed)
+    _write_records(out, [(share.owner, share.share) for share in message.self_mask])
+    _write_records(out, [(share.owner, share.share) for share in message.pairwise])
     out.fixed(message.signature)

@@ -23,6 +23,7 @@ from fedseal.coordinator.views import Views
 from fedseal.errors import PortUnavailable, SetupError
 from fedseal.files import make_folder, read_limited
 from fedseal.folders import PartyFolder
+from fedseal.local import existing_database_url
 from fedseal.processes import stop_on_signals, wait_for
 from fedseal.trust import Trust, utc_now
 from fedseal.wire import tls
@@ -76,6 +77,7 @@ def run_coordinator(path: Path, *, listen: str | None = None, ready: Callable[[s
         StorageError: the database is missing or of another schema.
     """
     folder = PartyFolder.load(path)
+    _require_coordinator(folder)
     settings = load_settings(folder)
     if listen is not None:
         settings = settings.model_copy(update={"listen": listen})
@@ -91,11 +93,9 @@ def run_coordinator(path: Path, *, listen: str | None = None, ready: Callable[[s
 
 def start_coordinator(folder: PartyFolder, settings: CoordinatorSettings, *, stopping: threading.Event) -> Running:
     """Open everything and begin to serve; see ``run_coordinator``."""
+    _require_coordinator(folder)
     member = folder.verify(utc_now())
-    if member.kind is not PartyKind.COORDINATOR:
-        sentence = f"{folder.path} belongs to the {member.kind.value} {member.name}; give a coordinator's folder"
-        raise SetupError(sentence)
-    database = Database(settings.database or folder.database_url)
+    database = Database(settings.database or existing_database_url(folder))
     require_current(database.engine)
     trust = Trust(folder)
     key = folder.identity_key()
@@ -152,6 +152,13 @@ def start_coordinator(folder: PartyFolder, settings: CoordinatorSettings, *, sto
             raise failure
 
     return Running(port=port, stop=stop, wait=lambda: wait_for(stopping))
+
+
+def _require_coordinator(folder: PartyFolder) -> None:
+    record = folder.record
+    if record.kind is not PartyKind.COORDINATOR:
+        sentence = f"{folder.path} is the folder of {record.kind.value}/{record.name}; give a coordinator's folder"
+        raise SetupError(sentence)
 
 
 def _clear(spool: Path, active: Collection[str]) -> None:

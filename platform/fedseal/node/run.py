@@ -17,6 +17,7 @@ from fedseal.errors import RemoteError, SetupError
 from fedseal.files import make_folder, read_limited, write_atomic
 from fedseal.folders import PartyFolder
 from fedseal.learning import use_deterministic_torch
+from fedseal.local import existing_database_url
 from fedseal.node.agent import Agent
 from fedseal.node.config import NodeSettings
 from fedseal.node.connection import CoordinatorConnection
@@ -29,13 +30,13 @@ from fedseal.processes import stop_on_signals
 from fedseal.trust import Trust, utc_now
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal.wire.limits import OPEN_JOBS
-from fedseal.wire.status import CallRefused
+from fedseal.wire.status import CallRefused, HandshakeFailed
 from fedseal_crypto.identity import PartyKind
 from fedseal_crypto.notes import log_origin
 from fedseal_crypto.secret import SecretBytes
 from fedseal_governance.database import Database
 from fedseal_governance.documents import load_yaml
-from fedseal_governance.errors import GovernanceError, StorageError, TamperError
+from fedseal_governance.errors import StorageError, TamperError
 from fedseal_migrations import require_current
 
 _log = structlog.get_logger(__name__)
@@ -70,6 +71,13 @@ class Node:
     stopping: threading.Event
     instructions: "queue.Queue[pb.Instruction | None]" = field(default_factory=queue.Queue)
     failure: BaseException | None = None
+    met: bool = False
+    """Whether the coordinator has answered since this process began."""
+
+    def fail(self, error: BaseException) -> None:
+        """End the process with ``error``."""
+        self.failure = self.failure or error
+        self.stopping.set()
 
 
 def load_settings(folder: PartyFolder) -> NodeSettings:
@@ -96,12 +104,13 @@ def run_node(path: Path, *, coordinator: str | None = None, ready: Callable[[str
     stopping = threading.Event()
     stop_on_signals(stopping)
     folder = PartyFolder.load(path)
+    _require_node(folder)
     settings = load_settings(folder)
     address = coordinator or settings.coordinator or folder.record.coordinator
     if address is None:
         sentence = f"no coordinator address: set `coordinator: host:port` in {folder.config_path}"
         raise SetupError(sentence)
-    database = Database(settings.database or folder.database_url)
+    database = Database(settings.database or existing_database_url(folder))
     try:
         node = build_node(folder, settings, address=address, database=database, stopping=stopping)
         if ready is not None:
@@ -109,6 +118,13 @@ def run_node(path: Path, *, coordinator: str | None = None, ready: Callable[[str
         _run(node)
     finally:
         database.close()
+
+
+def _require_node(folder: PartyFolder) -> None:
+    record = folder.record
+    if record.kind is not PartyKind.NODE:
+        sentence = f"{folder.path} is the folder of {record.kind.value}/{record.name}; give a node's folder"
+        raise SetupError(sentence)
 
 
 def build_node(
@@ -120,10 +136,8 @@ def build_node(
     stopping: threading.Event,
 ) -> Node:
     """Verify folder and database and join the node's parts."""
+    _require_node(folder)
     member = folder.verify(utc_now())
-    if member.kind is not PartyKind.NODE:
-        sentence = f"{folder.path} belongs to the {member.label}; give a node's folder"
-        raise SetupError(sentence)
     require_current(database.engine)
     use_deterministic_torch()
     trust, key = Trust(folder), folder.identity_key()
@@ -229,23 +243,31 @@ def _answer(node: Node, instruction: pb.Instruction) -> None:
 
 def _listen(node: Node) -> None:
     """Keep the instruction stream open; what ends it for good ends the process."""
+    try:
+        _keep_listening(node)
+    except BaseException as error:  # noqa: BLE001 - carried to the main thread, which raises it
+        node.fail(error)
+
+
+def _keep_listening(node: Node) -> None:
     wait = wait_random_exponential(multiplier=0.2, max=_RECONNECT_SECONDS)
     attempts = 0
     while not node.stopping.is_set():
         try:
             for instruction in node.connection.attend(_asking_for_ends(node, _attendance(node))):
                 attempts = 0
+                node.met = True
                 node.instructions.put(instruction)
         except CallRefused as error:
             if error.code in _FINAL_CODES:
-                node.failure = SetupError(f"the coordinator does not admit this node: {error}")
-                node.stopping.set()
+                node.fail(SetupError(f"the coordinator does not admit this node: {error}"))
             _log.warning("not admitted now", sentence=str(error))
+        except HandshakeFailed as error:
+            if not node.met:
+                raise  # not a coordinator that comes back: the wrong address, or the wrong federation
+            _log.warning("not connected", sentence=str(error))
         except RemoteError as error:
             _log.info("not connected", sentence=str(error))
-        except GovernanceError as error:
-            node.failure = error
-            node.stopping.set()
         attempts += 1
         node.stopping.wait(wait(_Attempt(attempts)))  # type: ignore[arg-type]  # tenacity reads attempt_number only
 

@@ -16,3 +16,5 @@ if "grpc" in sys.modules and os.environ.get("GRPC_SSL_CIPHER_SUITES") != _RSA_ON
     message = "import fedseal.wire before grpc: otherwise TLS 1.2 would stay open"
     raise ImportError(message)
 os.environ["GRPC_SSL_CIPHER_SUITES"] = _RSA_ONLY
+# gRPC's core writes each failed handshake to stderr in a form of its own; what matters is logged by us.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")

@@ -41,6 +41,10 @@ class Unreachable(RemoteError):
     """The other party did not answer; trying again later may help."""
 
 
+class HandshakeFailed(Unreachable):
+    """Whoever listens at the address is not that party of this federation, or a certificate is not valid now."""
+
+
 class CallRefused(RemoteError):
     """The other party answered with a refusal; the sentence is its own."""
 
@@ -110,14 +114,22 @@ def from_rpc_error(error: grpc.RpcError, party: str) -> RemoteError:
     code = error.code()
     details = str(error.details() or "")[:TEXT_CHARACTERS]
     if code in _RETRYABLE:
+        if _is_handshake(details):
+            sentence = (
+                f"the TLS handshake with {party} failed: it belongs to another federation, or a certificate is not "
+                "valid now; check the address, both certificates and the clock"
+            )
+            return HandshakeFailed(sentence)
         word = code.name.lower().replace("_", " ")
         sentence = f"{party} cannot be reached ({word}: {_brief(details)}); check its address and that it runs"
         return Unreachable(sentence)
     return CallRefused(details or f"{party} refused the call ({code.name})", code)
 
 
-def _brief(details: str) -> str:
+def _is_handshake(details: str) -> bool:
     lowered = details.lower()
-    if "certificate" in lowered or "handshake" in lowered or "ssl" in lowered:
-        return "the TLS handshake failed: is this the right federation's certificate, and is it still valid?"
+    return "certificate" in lowered or "handshake" in lowered or "ssl" in lowered
+
+
+def _brief(details: str) -> str:
     return details.splitlines()[0][:200] if details else "no answer"

@@ -78,6 +78,7 @@ class Member:
 
     Attributes:
         accepts: its answer to every job.
+        silent: whether it reads everything and says nothing.
         refuses: called with each new attempt; a sentence makes it refuse that attempt.
         stream: the instruction stream that is open now, None while it is away.
         inbox: instructions that were read from a stream and not yet answered.
@@ -88,6 +89,7 @@ class Member:
     process: Process
     rows: LocalData
     accepts: bool = True
+    silent: bool = False
     refuses: Callable[[RoundAddress], str] = field(default=lambda _address: "")
     stream: Session | None = None
     inbox: deque[pb.Instruction] = field(default_factory=deque)
@@ -148,6 +150,8 @@ class Member:
 
     def answer(self, instruction: pb.Instruction) -> Event | None:
         """What the node does about an instruction; None if there is nothing to send."""
+        if self.silent:
+            return None
         match instruction.WhichOneof("kind"):
             case "job_offer":
                 return self._verdict(instruction.job_offer)

@@ -161,6 +161,7 @@ class Process:
 
     def tick(self, **span: float) -> None:
         """Let time pass, then do what the engine's thread does between two events."""
+        self.clock.forward(milliseconds=1)
         self.clock.forward(**span)
         postponed, self._postponed[:] = list(self._postponed), []
         for action in postponed:

@@ -6,6 +6,7 @@ decided by the fitted text.
 """
 
 import re
+from collections.abc import Mapping
 
 from fedseal_governance.audit.entries import MAX_ENCODED, MAX_TEXT
 
@@ -16,6 +17,23 @@ def fitted(text: str, *, limit: int = MAX_TEXT) -> str:
     """``text`` in one line of at most ``limit`` characters, printable, with spaces in overlong words."""
     printable = "".join(character if character.isprintable() else " " for character in text[:limit])
     return _RUN.sub(r"\1 ", printable)[:limit]
+
+
+def fitted_all(details: Mapping[str, object]) -> dict[str, object]:
+    """``details`` of an entry with every text in them fitted."""
+    return {fitted(key): _fitted_value(value) for key, value in details.items()}
+
+
+def _fitted_value(value: object) -> object:
+    match value:
+        case str():
+            return fitted(value)
+        case Mapping():
+            return fitted_all(value)
+        case list() | tuple():
+            return [_fitted_value(item) for item in value]
+        case _:
+            return value
 
 
 def hex_lines(data: bytes) -> list[str]:

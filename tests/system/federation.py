@@ -29,6 +29,7 @@ ROUNDS = 2
 _SETTINGS: dict[str, object] = {
     "offer_seconds": 20,
     "gather_seconds": 10,
+    "return_seconds": 2,
     "patience_seconds": 20,
     "reconnect_grace_seconds": 0.5,
     "retry_pause_seconds": 0.2,
@@ -89,9 +90,14 @@ class Federation:
     def copied(cls, template: Path, folder: Path) -> "Federation":
         """A copy of a founded federation, on a port of its own, with a coordinator that is quick to notice things."""
         shutil.copytree(template, folder)
-        copied = cls(folder, free_port())
-        copied.configure_coordinator()
-        return copied
+        return cls.of_folder(folder)
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> "Federation":
+        """A founded federation as it is, on a port of its own."""
+        found = cls(folder, free_port())
+        found.configure_coordinator()
+        return found
 
     def configure_coordinator(self, **settings: object) -> None:
         """Write the coordinator's configuration file."""
@@ -180,9 +186,9 @@ class Federation:
             return client.show_job(job)
 
     @contextmanager
-    def watching(self, job: str) -> "Iterator[JobWatch]":
+    def watching(self, job: str, *, person: str = SCIENTIST) -> "Iterator[JobWatch]":
         """The job's events, also across restarts of the coordinator."""
-        watch = JobWatch(self, job)
+        watch = JobWatch(self, job, person)
         try:
             yield watch
         finally:
@@ -212,11 +218,11 @@ class Federation:
 class JobWatch:
     """Reads the events of one job on a thread of its own, and connects again when the coordinator comes back."""
 
-    def __init__(self, federation: Federation, job: str) -> None:
+    def __init__(self, federation: Federation, job: str, person: str) -> None:
         self._job = job
         self.events: list[pb.JobEvent] = []
         self._arrived: queue.Queue[pb.JobEvent] = queue.Queue()
-        folder = federation.party(SCIENTIST)
+        folder = federation.party(person)
         name = service_name(folder.record.federation, PartyKind.COORDINATOR, "coordinator")
         options = (("grpc.max_reconnect_backoff_ms", 200),)
         self._federation = federation

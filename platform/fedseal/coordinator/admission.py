@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import structlog
+
 from fedseal.coordinator.attendance import Session
 from fedseal.coordinator.job_run import SMALLEST_COHORT
 from fedseal.documents import SignedJob, read_job
@@ -19,10 +21,14 @@ from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal_crypto.certificates import Party
 from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.dsse import SignedDocument
+from fedseal_crypto.errors import CryptoError
 from fedseal_governance.datasets import load_schema
+from fedseal_governance.errors import GovernanceError
 from fedseal_governance.jobs import JobDocument
 from fedseal_governance.policy import Decision, NodeFacts, PolicyDocument, decide, load_policy
 from fedseal_governance.vocabulary import Protection
+
+_log = structlog.get_logger(__name__)
 
 _ASSUMED_RECORDS = 2**31
 AVAILABLE_PROTECTIONS = frozenset({Protection.MASKING})
@@ -169,8 +175,16 @@ class Admission:
 
 
 def _policy_for(document: JobDocument, session: Session) -> PolicyDocument | None:
+    """The policy that a node shows for the job's dataset; what cannot be read is as good as not shown.
+
+    One node's bad file must not keep everybody's jobs away; the node itself decides by its own copy.
+    """
     for data in session.policies:
-        policy = load_policy(SignedDocument.from_json(data).payload, f"policy of {session.node}")
+        try:
+            policy = load_policy(SignedDocument.from_json(data).payload, f"policy of {session.node}")
+        except (CryptoError, GovernanceError) as error:
+            _log.warning("unreadable policy", node=session.node, sentence=str(error))
+            continue
         if document.dataset in policy.datasets:
             return policy
     return None

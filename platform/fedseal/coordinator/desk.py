@@ -115,6 +115,7 @@ class JobDesk:
         if active is None or ClientId(session.node) not in active.opened.plan.members:
             return
         if active.driver.belongs(ClientId(session.node), session.session):
+            active.driver.come_back(ClientId(session.node))
             self._instruct(active, session)
         else:
             # another process of the node: it has lost the secrets of this attempt
@@ -266,6 +267,8 @@ class JobDesk:
         enough = len(present) >= self._run.minimum_cohort
         waits_for_unseen = bool(unseen) and waited < self._around.settings.gather_seconds
         if enough and not waits_for_unseen and not self._may_return(missing, now):
+            for node in unseen:  # this job has waited for it once; the following rounds need not
+                self._left_at[node] = self._waiting_since
             return present
         if not enough and waited >= self._around.settings.patience_seconds:
             sentence = (

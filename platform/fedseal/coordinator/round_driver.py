@@ -50,6 +50,7 @@ class RoundDriver:
         self.plan = plan
         self._server = MaskingServer(plan.parameters, plan.members)
         self._deadline = now + timedelta(seconds=plan.step_seconds)
+        self._away: set[ClientId] = set()
         self.failure: RoundFailed | None = None
 
     @property
@@ -82,9 +83,13 @@ class RoundDriver:
         return self._server.missing() != before
 
     def leave(self, client: ClientId) -> None:
-        """Stop waiting for ``client``: it is gone, was restarted or refused."""
-        if self._server.step not in (Step.DONE, Step.FAILED):
-            self._server.drop(client)
+        """Stop waiting for ``client``, in this step and the following: it is gone, was restarted or refused."""
+        self._away.add(client)
+        self._drop_away()
+
+    def come_back(self, client: ClientId) -> None:
+        """Wait for ``client`` again, from the next step on: its connection was broken for a moment only."""
+        self._away.discard(client)
 
     def due(self, now: datetime) -> bool:
         """Whether the current step should be closed now."""
@@ -98,9 +103,16 @@ class RoundDriver:
             self._server.close_step()
         except RoundFailed as error:
             self.failure = error
+        self._drop_away()
         self._deadline = now + timedelta(seconds=self.plan.step_seconds)
 
     def instruction_for(self, client: ClientId) -> bytes | None:
         """The encoded message that ``client`` needs in order to answer the current step."""
         message = self._server.instruction_for(client)
         return None if message is None else message.encode()
+
+    def _drop_away(self) -> None:
+        # The server forgets absences with each step.
+        if self._server.step not in (Step.DONE, Step.FAILED):
+            for client in self._away:
+                self._server.drop(client)

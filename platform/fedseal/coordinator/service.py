@@ -20,6 +20,7 @@ from fedseal.coordinator.intake import (
 )
 from fedseal.coordinator.views import Views
 from fedseal.errors import PeerFault, RefusalError
+from fedseal.foreign import fitted
 from fedseal.rounds import RoundAddress
 from fedseal.trust import Trust, utc_now
 from fedseal.wire import chunks, limits
@@ -33,6 +34,12 @@ from fedseal_crypto.identity import PartyKind, Role
 
 PROTOCOL_VERSION = 1
 _SESSION_BYTES = 16
+_CODE_CHARACTERS = 100
+_REASONS = 40
+"""Reasons in one answer; a policy has under twenty clauses."""
+
+_REASON_CHARACTERS = 300
+"""All of them together fit into one audit entry."""
 
 
 class Door:
@@ -104,15 +111,15 @@ class CoordinationService(rpc.CoordinationServicer):
         node = str(self._door.node(context).name)
         kind = request.WhichOneof("kind")
         if kind == "verdict":
-            self._engine.call(VerdictReported(node=node, verdict=request.verdict))
+            self._engine.call(VerdictReported(node=node, verdict=_verdict(request.verdict)))
         elif kind == "message":
             payload = _bounded(request.message.payload, limits.MASKING_MESSAGE_BYTES, "masking message")
             address = RoundAddress.from_wire(request.message.address)
             self._engine.call(MessageReported(node=node, session=request.session, address=address, payload=payload))
         elif kind == "refusal":
             address = RoundAddress.from_wire(request.refusal.address)
-            sentence = request.refusal.sentence[: limits.TEXT_CHARACTERS]
-            code = request.refusal.code[:100]
+            sentence = fitted(request.refusal.sentence)
+            code = fitted(request.refusal.code, limit=_CODE_CHARACTERS)
             self._engine.call(
                 RoundRefused(node=node, session=request.session, address=address, code=code, sentence=sentence)
             )
@@ -284,6 +291,23 @@ class AdministrationService(rpc.AdministrationServicer):
         pem = _bounded(request.pem, limits.REVOCATION_BYTES, "revocation list")
         changed = self._engine.take_revocations(pem)
         return pb.Receipt(note="taken over" if changed else "already known")
+
+
+def _verdict(verdict: pb.JobVerdict) -> pb.JobVerdict:
+    """A node's answer, cut to what a policy can have to say."""
+    if verdict.policy:
+        parse_digest(verdict.policy)
+    reasons = [
+        pb.Reason(
+            clause=fitted(reason.clause, limit=_CODE_CHARACTERS),
+            sentence=fitted(reason.sentence, limit=_REASON_CHARACTERS),
+            allowed=reason.allowed,
+        )
+        for reason in verdict.reasons[:_REASONS]
+    ]
+    return pb.JobVerdict(
+        job=parse_digest(verdict.job), accepted=verdict.accepted, reasons=reasons, policy=verdict.policy
+    )
 
 
 def _bounded(data: bytes, limit: int, what: str) -> bytes:

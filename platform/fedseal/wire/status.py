@@ -14,6 +14,7 @@ import structlog
 
 from fedseal.errors import PeerFault, PlatformError, RefusalError, RemoteError, SetupError
 from fedseal.wire.limits import TEXT_CHARACTERS
+from fedseal_crypto.certificates import RevocationListStale
 from fedseal_crypto.errors import CryptoError, MisuseError
 from fedseal_governance.errors import DocumentError, GovernanceError, RefusedError, StorageError, TamperError
 
@@ -27,6 +28,8 @@ _CODES: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (DocumentError, grpc.StatusCode.INVALID_ARGUMENT),
     (TamperError, grpc.StatusCode.DATA_LOSS),
     (StorageError, grpc.StatusCode.UNAVAILABLE),
+    # The server's own list is out of date: nothing is wrong with the caller, and later it may be accepted.
+    (RevocationListStale, grpc.StatusCode.ABORTED),
     (SetupError, grpc.StatusCode.INTERNAL),
     (MisuseError, grpc.StatusCode.INTERNAL),
     (CryptoError, grpc.StatusCode.INVALID_ARGUMENT),

@@ -176,7 +176,7 @@ def test_a_bad_row_imports_nothing_and_is_named(federation_shell: "Shell") -> No
 
 def test_the_log_is_exported_verified_and_its_tampering_found(policy_shell: "Shell") -> None:
     exported = policy_shell.json("audit", "export", "cleveland", "bundle")
-    assert exported["documents"] == 1
+    assert exported["documents"] == 2, "the policy, and the same with its officers' signatures"
     verified = policy_shell.json("audit", "verify", "bundle")
     assert (verified["verified"], verified["entries"]) == (True, exported["entries"])
     assert policy_shell.json("audit", "verify", "bundle", "--key", str(verified["key"]))["pinned"] is True

@@ -3,11 +3,14 @@
 import os
 import random
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from tests.unit.coordinator.process import Process
+from tests.unit.node.papers import DATASET, SCHEMA, policy_with, table_of
+from tests.unit.node.parties import OFFICERS, Consortium
 
 from fedseal.coordinator.attendance import Session
 from fedseal.coordinator.intake import (
@@ -35,15 +38,13 @@ from fedseal_crypto.masking import (
     RoundParameters,
     ServerMessage,
     ShareDelivery,
+    Step,
     decode_message,
 )
 from fedseal_governance.datasets import load_schema
 from fedseal_governance.errors import GovernanceError, StorageError
 from fedseal_governance.jobs import JobDocument, load_job
 from fedseal_governance.policy.store import POLICY_TYPE
-from tests.unit.coordinator.process import Process
-from tests.unit.node.papers import DATASET, SCHEMA, policy_with, table_of
-from tests.unit.node.parties import OFFICERS, Consortium
 
 RoundEvent = MessageReported | ContributionArrived | RoundRefused
 
@@ -269,7 +270,7 @@ class Play:
     """
 
     process: Process
-    members: Mapping[str, Member]
+    members: dict[str, Member]
     interfere: Callable[["Play", int, str], None] = field(default=lambda _play, _number, _moment: None)
     operations: int = 0
     refusals: list[tuple[Event, Exception]] = field(default_factory=list)
@@ -328,11 +329,18 @@ class Play:
         """Go on until the job has ended and its nodes know; its final state."""
         final = ("finished", "failed", "stopped", "refused")
         self.until(lambda: self.process.state(job) in final)
-        self.turn()
+        for _ in range(3):
+            self.turn()
         return self.process.state(job)
 
     def submit(self, envelope: bytes) -> str:
         return self.process.submit(envelope)
+
+    def step_of(self, job: str) -> Step | None:
+        """The protocol step of the job that is under way now."""
+        desk = self.process.engine._desks.get(Digest(job))
+        active = None if desk is None else desk._active
+        return None if active is None else active.driver.step
 
     def _count(self, moment: str) -> None:
         if moment == "before":
@@ -369,5 +377,3 @@ def _restore(event: Event, data: bytes) -> None:
 
 def messages_of(events: Sequence[Event]) -> list[MessageReported]:
     return [event for event in events if isinstance(event, MessageReported)]
-
-

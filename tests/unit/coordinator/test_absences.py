@@ -1,34 +1,27 @@
 """Nodes that leave, restart, stay silent or come back: the round goes on without them, or is tried again."""
 
 import pytest
+from tests.unit.coordinator.members import Lost, Play, messages_of
+from tests.unit.node.papers import ROWS, JobFile
+from tests.unit.node.parties import NODES, Consortium
 
 from fedseal.coordinator.intake import MessageReported
 from fedseal.rounds import RoundAddress
 from fedseal_crypto.digests import Digest
 from fedseal_crypto.masking import Advertisement, Step, decode_message
-from tests.unit.coordinator.members import Lost, Play, messages_of
-from tests.unit.node.papers import ROWS, JobFile
-from tests.unit.node.parties import NODES, Consortium
 
 
 def begin(play: Play, consortium: Consortium, **job: object) -> str:
     """A submitted job that every node has accepted, its first round about to be answered."""
     digest = play.submit(JobFile(**job).signed(consortium).envelope)  # type: ignore[arg-type]  # fields by name
     play.until(lambda: play.process.state(digest) == "running")
-    play.until(lambda: step_of(play, digest) is Step.ADVERTISE)
+    play.until(lambda: play.step_of(digest) is Step.ADVERTISE)
     return digest
-
-
-def step_of(play: Play, job: str) -> Step | None:
-    """The step that is under way now."""
-    desk = play.process.engine._desks.get(Digest(job))
-    active = None if desk is None else desk._active
-    return None if active is None else active.driver.step
 
 
 def reach(play: Play, job: str, step: Step) -> None:
     """Answer honestly until that step is asked for."""
-    play.until(lambda: step_of(play, job) is step)
+    play.until(lambda: play.step_of(job) is step)
 
 
 def rounds_of(play: Play, job: str) -> list[tuple[str, int, int]]:
@@ -110,9 +103,7 @@ def test_a_node_that_returns_too_late_is_out_of_the_round(play: Play, consortium
 
 
 def advertisements(play: Play) -> list[Advertisement]:
-    decoded = [
-        decode_message(event.payload) for member in play.members.values() for event in messages_of(member.sent)
-    ]
+    decoded = [decode_message(event.payload) for member in play.members.values() for event in messages_of(member.sent)]
     return [message for message in decoded if isinstance(message, Advertisement)]
 
 
@@ -181,9 +172,9 @@ def test_a_silent_node_is_waited_for_until_the_deadline(play: Play, consortium: 
     play.members["hungary"].silent = True
     play.turn()
     play.tick(59.0)
-    assert step_of(play, job) is Step.ADVERTISE
+    assert play.step_of(job) is Step.ADVERTISE
     play.tick(1.1)
-    assert step_of(play, job) is Step.SHARE
+    assert play.step_of(job) is Step.SHARE
     assert play.run(job) == "finished"
     assert rounds_of(play, job) == [("completed", 4, 1)]
 
@@ -212,7 +203,7 @@ def test_a_message_after_the_deadline_comes_too_late(play: Play, consortium: Con
                     play.deliver(event)
             member.inbox.clear()
     play.tick(30.1)
-    assert step_of(play, job) is Step.SHARE
+    assert play.step_of(job) is Step.SHARE
     event = late.answer(instruction)
     assert isinstance(event, MessageReported)
     play.deliver(event)
@@ -230,10 +221,10 @@ def test_a_round_waits_a_little_for_nodes_that_are_away(play: Play, consortium: 
     play.members["zurich"].leave()
     play.tick()
     play.tick(2.1)
-    assert step_of(play, job) is None
+    assert play.step_of(job) is None
     play.members["zurich"].attend()
     play.tick()
-    assert step_of(play, job) is Step.ADVERTISE
+    assert play.step_of(job) is Step.ADVERTISE
     assert play.run(job) == "finished"
     assert rounds_of(play, job) == [("completed", 5, 0)]
 

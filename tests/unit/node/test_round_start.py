@@ -370,7 +370,6 @@ def garbage(_consortium: Consortium) -> bytes:
 @pytest.mark.parametrize(
     ("forge", "code", "says"),
     [
-        (older, "RevocationListOlder", "list 1 is older than list 3"),
         (stale, "RevocationListStale", "was to be renewed by"),
         (from_the_future, "RevocationListInvalid", "was issued at 2026-06-02"),
         (foreign, "RevocationListInvalid", "not signed by this federation's authority"),
@@ -389,6 +388,16 @@ def test_a_revocation_list_that_is_not_the_newest(
     attack = coordinator.attempt()
     forged = forge(consortium)
     assert_refused(site, lambda: attack.begin(revocation_list=forged), code=code, says=says)
+    assert site.me.trust.revocations.number == 3
+    assert_still_enters(coordinator)
+
+
+def test_an_older_revocation_list_changes_nothing(coordinator: Coordinator, consortium: Consortium) -> None:
+    """The coordinator has not heard of the newest list; the node judges by its own and goes on."""
+    site = coordinator.site
+    consortium.lists = 2
+    site.me.trust.update(consortium.crl())
+    coordinator.attempt().begin(revocation_list=older(consortium))
     assert site.me.trust.revocations.number == 3
     assert_still_enters(coordinator)
 

@@ -271,8 +271,8 @@ def dress(axes: Axes) -> None:
     """What all panels share: where the graph changes, and room for the legend above the lines."""
     axes.axvline(COMPLETE_GRAPH_LIMIT, color=GREY, linewidth=0.8, linestyle=":")
     for factor, side, text in ((0.92, "right", "complete graph"), (1.1, "left", "sparse graph")):
-        place = {"transform": axes.get_xaxis_transform(), "ha": side}
-        axes.text(COMPLETE_GRAPH_LIMIT * factor, 0.02, text, fontsize=8, color=GREY, **place)
+        label = axes.text(COMPLETE_GRAPH_LIMIT * factor, 0.02, text, fontsize=8, color=GREY, ha=side)
+        label.set_transform(axes.get_xaxis_transform())
     axes.set_xlabel("members (n)")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

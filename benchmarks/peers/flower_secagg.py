@@ -10,7 +10,7 @@ as the protobuf bytes that Flower would put on the wire. Clients run one after a
 float32 values; members that drop out do so after the keys are shared, before their masked vector, where this version
 can recover from it. All times are CPU seconds of this single-threaded process.
 """
-# mypy: ignore-missing-imports
+# mypy: disable-error-code="import-not-found"
 # The peer is not installed where types are checked.
 
 import argparse

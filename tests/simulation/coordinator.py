@@ -9,11 +9,6 @@ fresh parameters when one has failed.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tests.simulation.judge import Failure, Key, SimulationFailed
-from tests.simulation.node import Surroundings, layout_for, schedule_limits
-from tests.simulation.schedule import COORDINATOR, CrashSite, Sabotage
-from tests.simulation.world import Frame, FrameKind
-
 from fedseal_crypto.digests import sha256_hex
 from fedseal_crypto.encoding import RingBytesInvalid, RingVector
 from fedseal_crypto.masking import (
@@ -30,6 +25,10 @@ from fedseal_crypto.masking import (
     choose_parameters,
     decode_message,
 )
+from tests.simulation.judge import Failure, Key, SimulationFailed
+from tests.simulation.node import Surroundings, layout_for, schedule_limits
+from tests.simulation.schedule import COORDINATOR, CrashSite, Sabotage
+from tests.simulation.world import Frame, FrameKind
 
 RESEND_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 8.0

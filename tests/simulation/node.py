@@ -12,9 +12,6 @@ from enum import StrEnum
 from functools import lru_cache
 
 import numpy as np
-from tests.simulation.judge import MARKS, MINIMUM_DIFFERENCE, Judge, Key, mark_of
-from tests.simulation.schedule import COORDINATOR, SPARSE_MEMBERS, CrashSite, Sabotage, Schedule, seeded
-from tests.simulation.world import Frame, FrameKind, World
 
 from fedseal_crypto.encoding import Layout, RingVector, VectorSpec
 from fedseal_crypto.identity import IdentityKey, PublicIdentity
@@ -40,6 +37,9 @@ from fedseal_crypto.masking import (
     attempt_is_dead,
     decode_message,
 )
+from tests.simulation.judge import MARKS, MINIMUM_DIFFERENCE, Judge, Key, mark_of
+from tests.simulation.schedule import COORDINATOR, SPARSE_MEMBERS, CrashSite, Sabotage, Schedule, seeded
+from tests.simulation.world import Frame, FrameKind, World
 
 LIMITS = ClientLimits(minimum_difference=MINIMUM_DIFFERENCE)
 SPARSE_LIMITS = ClientLimits(corrupted_fraction=0.05, minimum_difference=MINIMUM_DIFFERENCE)

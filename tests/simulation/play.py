@@ -13,15 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
+from fedseal_crypto.identity import PublicIdentity
+from fedseal_crypto.masking import ClientId, _keystream, _shares
+from fedseal_crypto.masking._keys import seal
 from tests.simulation.coordinator import CoordinatorStorage, coordinator_booter
 from tests.simulation.judge import Failure, Judge, Key, SimulationFailed, may_contribute
 from tests.simulation.node import NodeStorage, Surroundings, declared, identity_of, node_booter
 from tests.simulation.schedule import COORDINATOR, CrashSite, Sabotage, Schedule, draw_schedule
 from tests.simulation.world import Host, World
-
-from fedseal_crypto.identity import PublicIdentity
-from fedseal_crypto.masking import ClientId, _keystream, _shares
-from fedseal_crypto.masking._keys import seal
 
 CALM_ATTEMPTS = 4  # whole attempts without trouble after which a round that could be completed would have been
 

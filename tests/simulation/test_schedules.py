@@ -7,13 +7,13 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+
+from fedseal_crypto.encoding import RingVector
+from fedseal_crypto.masking import ClientId, RingSum
 from tests.simulation.judge import Failure, Judge, SimulationFailed
 from tests.simulation.node import input_of
 from tests.simulation.play import Report, play, prepare
 from tests.simulation.schedule import CrashSite, Sabotage, crash_sites, draw_schedule
-
-from fedseal_crypto.encoding import RingVector
-from fedseal_crypto.masking import ClientId, RingSum
 
 QUICK = range(200)
 QUICK_SPARSE = range(4)

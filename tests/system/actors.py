@@ -154,9 +154,7 @@ def _watched(original: type[Any], watch: _Watch) -> type[Any]:
 
         return call
 
-    public = [
-        name for name, value in vars(original).items() if callable(value) and not name.startswith("_")
-    ]
+    public = [name for name, value in vars(original).items() if callable(value) and not name.startswith("_")]
     return type(original.__name__, (original,), {name: around(name) for name in public})
 
 

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
-from tests.system.federation import Federation
-from tests.system.founding import NODES, PASSPHRASE, utc_now
 
 from fedseal.evidence import documents_of
 from fedseal.learning import read_model
@@ -19,6 +17,8 @@ from fedseal_governance import participation, runs
 from fedseal_governance.audit import AuditLog, Entry, verify_bundle
 from fedseal_governance.participation import AttemptRow, AttemptState, NodeJobState
 from fedseal_governance.runs import MessageRow, RoundRow, RoundState
+from tests.system.federation import Federation
+from tests.system.founding import NODES, PASSPHRASE, utc_now
 
 RoundNumber = tuple[str, int]
 """Stage and round, from 0."""
@@ -95,9 +95,7 @@ def assert_rounds_completed_once(federation: Federation, job: str) -> dict[Round
     return {(row.stage, row.round): row for row in completed}
 
 
-def assert_answered_once(
-    federation: Federation, node: str, job: str, completed: dict[RoundNumber, RoundRow]
-) -> None:
+def assert_answered_once(federation: Federation, node: str, job: str, completed: dict[RoundNumber, RoundRow]) -> None:
     """A node sent at most one vector and one unmasking an attempt, and opened at most one attempt of a round."""
 
     def work(session: Session) -> tuple[tuple[AttemptRow, ...], dict[str, list[tuple[object, ...]]]]:

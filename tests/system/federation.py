@@ -11,9 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
-from tests.system.actors import Launch, Trap
-from tests.system.founding import DATASET, NODES, PASSPHRASE, SCIENTIST
-from tests.system.processes import PATIENCE_SECONDS, PartyProcess, TooLate, free_port
 
 from fedseal.authority.names import service_name
 from fedseal.client import Client
@@ -22,6 +19,9 @@ from fedseal.wire import tls
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal.wire._generated.coordination_pb2_grpc import AdministrationStub
 from fedseal_crypto.identity import PartyKind
+from tests.system.actors import Launch, Trap
+from tests.system.founding import DATASET, NODES, PASSPHRASE, SCIENTIST
+from tests.system.processes import PATIENCE_SECONDS, PartyProcess, TooLate, free_port
 
 ROUNDS = 2
 """Training rounds of the small job; with statistics and evaluation it has four rounds."""
@@ -226,9 +226,7 @@ class JobWatch:
         name = service_name(folder.record.federation, PartyKind.COORDINATOR, "coordinator")
         options = (("grpc.max_reconnect_backoff_ms", 200),)
         self._federation = federation
-        self._channel = tls.open_channel(
-            federation.address, folder.tls(PASSPHRASE), service_name=name, options=options
-        )
+        self._channel = tls.open_channel(federation.address, folder.tls(PASSPHRASE), service_name=name, options=options)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()

@@ -116,9 +116,7 @@ def register_dataset(party: LocalParty, data: Path) -> None:
     """Register the CSV file ``data`` as the node's dataset."""
     content = (EXAMPLES / "schema.yaml").read_bytes()
     loaded = load_dataset(data, load_schema(content, "schema.yaml"))
-    facts = DatasetFacts(
-        schema_content=content, row_count=loaded.row_count, content_digest=content_digest(loaded)
-    )
+    facts = DatasetFacts(schema_content=content, row_count=loaded.row_count, content_digest=content_digest(loaded))
     party.run(
         "dataset.register",
         lambda act: register(act, facts, filename="schema.yaml", source=str(data)),

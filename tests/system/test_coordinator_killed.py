@@ -6,14 +6,14 @@ The nodes are told nothing: they reconnect, repeat what was not acknowledged, an
 from pathlib import Path
 
 import pytest
-from tests.system import evidence
-from tests.system.actors import Trap
-from tests.system.federation import Federation, SmallJob
-from tests.system.founding import NODES
 
 from fedseal.errors import RemoteError
 from fedseal_crypto.digests import sha256_hex
 from fedseal_governance.participation import AttemptState, NodeJobState
+from tests.system import evidence
+from tests.system.actors import Trap
+from tests.system.federation import Federation, SmallJob
+from tests.system.founding import NODES
 
 pytestmark = pytest.mark.system
 
@@ -26,9 +26,7 @@ MOMENTS = {
     "round-begun-and-nobody-told": Trap(owner="coordinator", call=rf"^begin_round\|.*{ROUND}", moment="after"),
     "first-round-of-all-begun": Trap(owner="coordinator", call=rf"^begin_round\|.*{FIRST}", moment="after"),
     **{
-        f"collecting-{step}": Trap(
-            owner="coordinator", call=rf"^message\|.*{ROUND}\|{step}", moment="after", skip=2
-        )
+        f"collecting-{step}": Trap(owner="coordinator", call=rf"^message\|.*{ROUND}\|{step}", moment="after", skip=2)
         for step in ("advertise", "share", "mask", "confirm", "unmask")
     },
     **{

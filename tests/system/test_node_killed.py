@@ -7,13 +7,13 @@ begins with everybody, on a machine of any speed.
 from pathlib import Path
 
 import pytest
+
+from fedseal_governance.participation import AttemptState
 from tests.system import evidence
 from tests.system.actors import Trap
 from tests.system.federation import Federation
 from tests.system.founding import NODES
 from tests.system.processes import context
-
-from fedseal_governance.participation import AttemptState
 
 pytestmark = pytest.mark.system
 
@@ -41,9 +41,7 @@ MOMENTS = {
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_round_completes_without_the_killed_node_and_it_rejoins(
-    idle: Federation, tmp_path: Path, moment: str
-) -> None:
+def test_round_completes_without_the_killed_node_and_it_rejoins(idle: Federation, tmp_path: Path, moment: str) -> None:
     when, call, in_sum, left_in = MOMENTS[moment]
     hold = Trap(
         owner="connection",

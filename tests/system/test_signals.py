@@ -38,9 +38,7 @@ def test_everything_ends_in_order(federation: Federation, number: signal.Signals
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_coordinator_stopped_in_the_middle_of_a_round(
-    idle: Federation, tmp_path: Path, number: signal.Signals
-) -> None:
+def test_coordinator_stopped_in_the_middle_of_a_round(idle: Federation, tmp_path: Path, number: signal.Signals) -> None:
     """The round is not lost: started again, the coordinator goes on with the same attempt."""
     hold = Trap(
         owner="connection",

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fedseal_crypto.identity import PartyKind
 from fedseal_cli.exit_codes import ExitCode
+from fedseal_crypto.identity import PartyKind
 from tests.system import founding
 from tests.system.actors import Launch
 from tests.system.federation import Federation

@@ -161,9 +161,7 @@ def test_expired_certificate_is_refused(tmp_path: Path) -> None:
 def test_identity_of_another_node_is_refused(serving: Federation) -> None:
     error = refusal_of_attendance(serving, material(serving, "hungary"), attendance(serving, "cleveland"))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert error.details() == (
-        "the TLS certificate is hungary's and the identity certificate cleveland's; enrol again"
-    )
+    assert error.details() == ("the TLS certificate is hungary's and the identity certificate cleveland's; enrol again")
 
 
 def test_person_may_not_attend(serving: Federation) -> None:

@@ -1,6 +1,7 @@
 """A job from submission to model, with nothing going wrong: what all other tests here disturb."""
 
 import pytest
+
 from tests.system.federation import Federation
 
 pytestmark = pytest.mark.system

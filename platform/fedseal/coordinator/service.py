@@ -35,11 +35,11 @@ from fedseal_crypto.identity import PartyKind, Role
 PROTOCOL_VERSION = 1
 _SESSION_BYTES = 16
 _CODE_CHARACTERS = 100
-_REASONS = 40
-"""Reasons in one answer; a policy has under twenty clauses."""
+_REASONS = 20
+"""Reasons in one answer; a policy has fewer clauses."""
 
-_REASON_CHARACTERS = 300
-"""All of them together fit into one audit entry."""
+_REASON_CHARACTERS = 500
+"""Of one reason; twenty of them fit into one audit entry."""
 
 
 class Door:

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.coordinator.members import Member, Play, rows_of
-from tests.unit.coordinator.process import Process
-from tests.unit.node.parties import COORDINATOR, NODES, Consortium, SettableClock
-from tests.unit.node.site import open_quickly, prepare
 
 from fedseal.folders import PartyFolder
 from fedseal.learning import LocalData
 from fedseal_migrations import upgrade
+from tests.unit.coordinator.members import Member, Play, rows_of
+from tests.unit.coordinator.process import Process
+from tests.unit.node.parties import COORDINATOR, NODES, Consortium, SettableClock
+from tests.unit.node.site import open_quickly, prepare
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from tests.unit.coordinator.process import Process
-from tests.unit.node.papers import DATASET, SCHEMA, policy_with, table_of
-from tests.unit.node.parties import OFFICERS, Consortium
 
 from fedseal.coordinator.attendance import Session
 from fedseal.coordinator.intake import (
@@ -45,6 +42,9 @@ from fedseal_governance.datasets import load_schema
 from fedseal_governance.errors import GovernanceError, StorageError
 from fedseal_governance.jobs import JobDocument, load_job
 from fedseal_governance.policy.store import POLICY_TYPE
+from tests.unit.coordinator.process import Process
+from tests.unit.node.papers import DATASET, SCHEMA, policy_with, table_of
+from tests.unit.node.parties import OFFICERS, Consortium
 
 RoundEvent = MessageReported | ContributionArrived | RoundRefused
 

@@ -7,9 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.unit.node.parties import FEDERATION, Consortium, SettableClock
-from tests.unit.node.site import open_quickly
-
 from fedseal.coordinator.admission import Admission
 from fedseal.coordinator.attendance import Attendance
 from fedseal.coordinator.config import CoordinatorSettings
@@ -25,6 +22,8 @@ from fedseal.trust import Trust
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal_governance.audit import Entry, check_log
 from fedseal_governance.errors import StorageError
+from tests.unit.node.parties import FEDERATION, Consortium, SettableClock
+from tests.unit.node.site import open_quickly
 
 SETTINGS = CoordinatorSettings(
     offer_seconds=30,

@@ -1,14 +1,14 @@
 """Nodes that leave, restart, stay silent or come back: the round goes on without them, or is tried again."""
 
 import pytest
-from tests.unit.coordinator.members import Lost, Play, messages_of
-from tests.unit.node.papers import ROWS, JobFile
-from tests.unit.node.parties import NODES, Consortium
 
 from fedseal.coordinator.intake import MessageReported
 from fedseal.rounds import RoundAddress
 from fedseal_crypto.digests import Digest
 from fedseal_crypto.masking import Advertisement, Step, decode_message
+from tests.unit.coordinator.members import Lost, Play, messages_of
+from tests.unit.node.papers import ROWS, JobFile
+from tests.unit.node.parties import NODES, Consortium
 
 
 def begin(play: Play, consortium: Consortium, **job: object) -> str:

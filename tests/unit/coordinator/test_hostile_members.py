@@ -8,9 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.unit.coordinator.members import Member, Play, messages_of
-from tests.unit.node.papers import JobFile
-from tests.unit.node.parties import NODES, Consortium
 
 from fedseal.coordinator.intake import ContributionArrived, MessageReported, RoundRefused, VerdictReported
 from fedseal.errors import PeerFault, RefusalError
@@ -33,6 +30,9 @@ from fedseal_crypto.masking import (
     decode_message,
 )
 from fedseal_governance.errors import GovernanceError
+from tests.unit.coordinator.members import Member, Play, messages_of
+from tests.unit.node.papers import JobFile
+from tests.unit.node.parties import NODES, Consortium
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
-from tests.unit.coordinator.members import Play
-from tests.unit.node.papers import JobFile
-from tests.unit.node.parties import Consortium
 
 from fedseal.coordinator.ledger import Ledger
 from fedseal_crypto.digests import Digest
 from fedseal_crypto.masking import Step
+from tests.unit.coordinator.members import Play
+from tests.unit.node.papers import JobFile
+from tests.unit.node.parties import Consortium
 
 THREE = ("basel", "cleveland", "hungary")
 STATISTICS = JobFile(nodes=THREE)

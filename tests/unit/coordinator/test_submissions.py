@@ -3,9 +3,6 @@
 from collections.abc import Callable
 
 import pytest
-from tests.unit.coordinator.members import Play, signed_policy
-from tests.unit.node.papers import DATASET, SCHEMA, JobFile, policy_with
-from tests.unit.node.parties import NODES, Consortium
 
 from fedseal.coordinator.intake import StopAsked
 from fedseal.errors import PeerFault, RefusalError
@@ -13,6 +10,9 @@ from fedseal_crypto.certificates import CertificateRevoked
 from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.masking import Step
 from fedseal_governance.errors import AlreadyDone, DocumentError
+from tests.unit.coordinator.members import Play, signed_policy
+from tests.unit.node.papers import DATASET, SCHEMA, JobFile, policy_with
+from tests.unit.node.parties import NODES, Consortium
 
 
 def attend_with(play: Play, name: str, **changed: object) -> None:

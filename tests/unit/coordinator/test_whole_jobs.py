@@ -7,9 +7,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from sqlalchemy import select
-from tests.unit.coordinator.members import Play
-from tests.unit.node.papers import ROWS, SCHEMA, JobFile
-from tests.unit.node.parties import NODES, Consortium
 
 from fedseal.learning import LocalData, NamedTensors, job_data, read_model
 from fedseal.methods import run_in_process
@@ -18,6 +15,9 @@ from fedseal_crypto.dsse import SignedDocument
 from fedseal_governance.datasets import load_schema
 from fedseal_governance.jobs import JobDocument
 from fedseal_governance.runs.tables import MessageRow
+from tests.unit.coordinator.members import Play
+from tests.unit.node.papers import ROWS, SCHEMA, JobFile
+from tests.unit.node.parties import NODES, Consortium
 
 Published = Mapping[str, NamedTensors]
 

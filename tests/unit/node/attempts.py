@@ -10,9 +10,6 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from tests.unit.node.papers import SCHEMA
-from tests.unit.node.parties import FEDERATION, NODES, Consortium, Enrolled
-from tests.unit.node.site import Site
 
 from fedseal.coordinator.attendance import Session
 from fedseal.coordinator.job_run import JobRun, OpenedRound
@@ -35,6 +32,9 @@ from fedseal_crypto.masking import (
     decode_message,
 )
 from fedseal_governance.datasets import load_schema
+from tests.unit.node.papers import SCHEMA
+from tests.unit.node.parties import FEDERATION, NODES, Consortium, Enrolled
+from tests.unit.node.site import Site
 
 NOBODY: Mapping[Step, Collection[str]] = {}
 

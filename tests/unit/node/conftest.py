@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.unit.node.attempts import Coordinator
 from tests.unit.node.papers import JobFile
 from tests.unit.node.parties import Consortium, SettableClock

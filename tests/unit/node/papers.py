@@ -4,11 +4,10 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tests.unit.node.parties import NODES, SCIENTIST, Consortium
-
 from fedseal.documents import SignedJob, sign_job
 from fedseal_crypto.digests import sha256_hex
 from fedseal_governance.jobs import load_job
+from tests.unit.node.parties import NODES, SCIENTIST, Consortium
 
 DATASET = "hearts"
 PURPOSE = "DUO:0000006"

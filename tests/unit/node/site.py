@@ -8,8 +8,6 @@ from typing import TypeVar
 
 import grpc
 from sqlalchemy import event
-from tests.unit.node.papers import DATASET, ROWS, SCHEMA, consents_of, policy_with, table_of
-from tests.unit.node.parties import COORDINATOR, OFFICERS, ORGANISATION, Consortium, SettableClock
 
 from fedseal.errors import RemoteError
 from fedseal.folders import PartyFolder
@@ -38,6 +36,8 @@ from fedseal_governance.policy import StoredPolicy, approve, propose
 from fedseal_governance.policy.store import POLICY_TYPE
 from fedseal_governance.trust import Trust as DocumentTrust
 from fedseal_migrations import upgrade
+from tests.unit.node.papers import DATASET, ROWS, SCHEMA, consents_of, policy_with, table_of
+from tests.unit.node.parties import COORDINATOR, OFFICERS, ORGANISATION, Consortium, SettableClock
 
 T = TypeVar("T")
 

@@ -4,10 +4,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from tests.unit.node.attempts import Coordinator, assert_counts, assert_refused
-from tests.unit.node.papers import ROWS, JobFile, policy_with
-from tests.unit.node.parties import NODES, NOW, Consortium
-from tests.unit.node.site import Site, SiteMaker
 
 from fedseal.documents import JOB_TYPE
 from fedseal.wire._generated import coordination_pb2 as pb
@@ -15,6 +11,10 @@ from fedseal.wire.limits import DOCUMENT_BYTES
 from fedseal_crypto.dsse import sign_document
 from fedseal_crypto.identity import FederationName
 from fedseal_governance import participation
+from tests.unit.node.attempts import Coordinator, assert_counts, assert_refused
+from tests.unit.node.papers import ROWS, JobFile, policy_with
+from tests.unit.node.parties import NODES, NOW, Consortium
+from tests.unit.node.site import Site, SiteMaker
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
-from tests.unit.node.attempts import Attempt, Coordinator, assert_counts, assert_ignored, assert_refused
-from tests.unit.node.papers import ROWS
-from tests.unit.node.parties import NODES, SettableClock
-from tests.unit.node.site import Site, SiteMaker
 
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal_crypto.digests import Digest
 from fedseal_crypto.masking import Step
 from fedseal_governance.participation import attempts_of
+from tests.unit.node.attempts import Attempt, Coordinator, assert_counts, assert_ignored, assert_refused
+from tests.unit.node.papers import ROWS
+from tests.unit.node.parties import NODES, SettableClock
+from tests.unit.node.site import Site, SiteMaker
 
 FEW = settings(
     max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]

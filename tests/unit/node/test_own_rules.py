@@ -8,10 +8,6 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from tests.unit.node.attempts import Coordinator, assert_counts, assert_refused
-from tests.unit.node.papers import DATASET, MINIMUM_RECORDS, ROWS, JobFile, policy_with, pseudonyms
-from tests.unit.node.parties import NODES, NOW, OFFICERS, Consortium
-from tests.unit.node.site import Site, SiteMaker
 
 from fedseal_crypto.masking import Step
 from fedseal_governance import participation
@@ -19,6 +15,10 @@ from fedseal_governance.consent import withdraw
 from fedseal_governance.participation import AttemptState
 from fedseal_governance.policy import StoredPolicy, list_policies, revoke
 from fedseal_governance.runs import RoundKey
+from tests.unit.node.attempts import Coordinator, assert_counts, assert_refused
+from tests.unit.node.papers import DATASET, MINIMUM_RECORDS, ROWS, JobFile, policy_with, pseudonyms
+from tests.unit.node.parties import NODES, NOW, OFFICERS, Consortium
+from tests.unit.node.site import Site, SiteMaker
 
 Change = Callable[[Site], None]
 

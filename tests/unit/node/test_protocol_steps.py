@@ -8,10 +8,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from tests.unit.node.attempts import Attempt, Coordinator, assert_counts, assert_ignored, assert_refused
-from tests.unit.node.papers import ROWS, JobFile
-from tests.unit.node.parties import NODES, Consortium
-from tests.unit.node.site import Site
 
 from fedseal.rounds import RoundAddress
 from fedseal.wire.limits import MASKING_MESSAGE_BYTES
@@ -30,6 +26,10 @@ from fedseal_crypto.masking import (
     Unmasking,
 )
 from fedseal_governance.participation import AttemptState
+from tests.unit.node.attempts import Attempt, Coordinator, assert_counts, assert_ignored, assert_refused
+from tests.unit.node.papers import ROWS, JobFile
+from tests.unit.node.parties import NODES, Consortium
+from tests.unit.node.site import Site
 
 ZURICH, HUNGARY = ClientId("zurich"), ClientId("hungary")
 LOW_ORDER = bytes(32)

@@ -7,13 +7,13 @@ any mask, key or answer twice.
 from collections.abc import Mapping
 
 import pytest
+
+from fedseal_crypto.masking import Advertisement, Confirmation, ShareBundle, Step, Survivors, Unmasking
+from fedseal_governance.participation import AttemptState
 from tests.unit.node.attempts import Attempt, Coordinator, assert_counts, assert_ignored, assert_refused
 from tests.unit.node.papers import ROWS, JobFile
 from tests.unit.node.parties import NODES, Consortium
 from tests.unit.node.site import Site
-
-from fedseal_crypto.masking import Advertisement, Confirmation, ShareBundle, Step, Survivors, Unmasking
-from fedseal_governance.participation import AttemptState
 
 OTHERS = tuple(name for name in NODES if name != "cleveland")
 

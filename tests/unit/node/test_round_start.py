@@ -10,10 +10,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.unit.node.attempts import Attempt, Coordinator, assert_ignored, assert_refused
-from tests.unit.node.papers import JobFile
-from tests.unit.node.parties import COORDINATOR, NODES, NOW, Consortium
-from tests.unit.node.site import Site
 
 from fedseal.rounds import RoundAddress
 from fedseal.wire.limits import ARTEFACT_BYTES, CERTIFICATE_BYTES, REVOCATION_BYTES, ROSTER_MEMBERS
@@ -21,6 +17,10 @@ from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.encoding import WordRun
 from fedseal_crypto.identity import FederationName, PartyKind, Role
 from fedseal_crypto.masking import Advertisement, ClientId
+from tests.unit.node.attempts import Attempt, Coordinator, assert_ignored, assert_refused
+from tests.unit.node.papers import JobFile
+from tests.unit.node.parties import COORDINATOR, NODES, NOW, Consortium
+from tests.unit.node.site import Site
 
 OTHER = Digest("ab" * 32)
 

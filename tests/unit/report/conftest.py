@@ -1,6 +1,7 @@
 """One federation whose coordinator tells of jobs."""
 
 import pytest
+
 from tests.unit.report.telling import Teller, found_teller
 
 

@@ -3,8 +3,6 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from tests.unit.report.telling import MADE, START, Scenario, Teller, found_teller
-
 from fedseal.report import FederationView, render_report
 from fedseal.report.checks import Check, Outcome, check_evidence
 from fedseal.report.sources import read_sources
@@ -15,6 +13,7 @@ from fedseal_crypto.identity import IdentityKey
 from fedseal_crypto.merkle import Hash
 from fedseal_crypto.notes import NoteVerifier
 from fedseal_governance.audit import AuditError, Verified
+from tests.unit.report.telling import MADE, START, Scenario, Teller, found_teller
 
 RECORD, JOB_SIGNATURE, LOG = "Signature of the job record", "Signature of the job file", "Coordinator's audit log"
 

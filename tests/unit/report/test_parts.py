@@ -8,7 +8,6 @@ from html.parser import HTMLParser
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.report.telling import MADE, NODES, Scenario, Teller
 
 from fedseal.report import SiteMetrics, render_report
 from fedseal.report.drawing import ticks
@@ -21,6 +20,7 @@ from fedseal.report.tables import clause_rows, listed
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal_governance.runs import RoundState
 from fedseal_governance.vocabulary import Protection
+from tests.unit.report.telling import MADE, NODES, Scenario, Teller
 
 BEGUN = datetime(2026, 5, 4, 9, 30, tzinfo=UTC)
 

@@ -9,11 +9,11 @@ from html.parser import HTMLParser
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.unit.report.telling import MADE, MODEL_DIGEST, NODES, STATISTICS, Scenario, Teller, good_rounds, round_of
 
 from fedseal.report import FederationView, render_report
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal_governance.records import Refusal
+from tests.unit.report.telling import MADE, MODEL_DIGEST, NODES, STATISTICS, Scenario, Teller, good_rounds, round_of
 
 SECTIONS = ("computed", "holders", "disclosure", "rounds", "results", "privacy", "evidence")
 VOID = frozenset({"meta", "wbr", "br", "link", "hr", "img", "input"})

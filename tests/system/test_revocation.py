@@ -74,6 +74,7 @@ def test_revoked_node_is_out_and_the_job_goes_on(idle: Federation, tmp_path: Pat
 
 def test_coordinator_restarts_in_the_round_of_a_revoked_node(idle: Federation, tmp_path: Path) -> None:
     """The attempt cannot be taken up, because a member's certificate does not verify any more; the next one can."""
+    idle.configure_coordinator(gather_seconds=3)
     held = HeldJob(idle)
     publish(idle, "node/hungary")
     assert idle.nodes["hungary"].wait() != 0

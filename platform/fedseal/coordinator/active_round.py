@@ -55,9 +55,9 @@ class ActiveRound:
         Raises:
             PeerFault, PeerError: it fails a check; nothing changed.
         """
-        message = self._decoded(payload)
+        message = _from_client(self._decoded(payload))
         _require_own(message, sender)
-        news = self.driver.receive(_from_client(message))
+        news = self.driver.receive(message)
         if news:
             self.received += len(payload)
         return news

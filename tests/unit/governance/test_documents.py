@@ -1,6 +1,7 @@
 """The YAML reader: what it accepts, every refusal with line and remedy, and only typed errors for any bytes."""
 
 import contextlib
+from collections.abc import Callable
 from enum import StrEnum
 
 import pytest
@@ -199,7 +200,7 @@ def test_suggestion_ignores_case_and_finds_nothing_far_away() -> None:
     assert suggestion("zzz", ["fedprox", "fedavg"]) is None
 
 
-LOADERS = (load_policy, load_job, load_schema)
+LOADERS: tuple[Callable[[bytes, str], object], ...] = (load_policy, load_job, load_schema)
 
 
 @settings(max_examples=150, deadline=None)

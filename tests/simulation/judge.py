@@ -22,7 +22,8 @@ Failure, each with its kind:
 No failure: an attempt that fails or is given up; a member that is left out of a sum because it was slow, had crashed
 or had restarted; any message of another attempt being refused; a round that can never be completed because too many
 members have revealed shares for an attempt which the coordinator then lost (their inputs must not enter another sum),
-or because too few members live, or because the rule on differences forbids it.
+or because too few members live, or because the rule on differences forbids it; on a sparse graph a member that gives
+up because too few of its own neighbours are left.
 
 Left out: dishonest parties, which the unit tests play; forged or torn frames, which transport and decoders refuse.
 """

@@ -21,6 +21,7 @@ from fedseal_crypto.masking import (
     ClientId,
     ClientLimits,
     ClientMessage,
+    CohortTooSmall,
     Confirmations,
     HistoryRefused,
     MaskedInput,
@@ -33,6 +34,7 @@ from fedseal_crypto.masking import (
     ServerMessage,
     ShareDelivery,
     Survivors,
+    SurvivorsRefused,
     Unmasking,
     attempt_is_dead,
     decode_message,
@@ -43,6 +45,9 @@ from tests.simulation.world import Frame, FrameKind, World
 
 LIMITS = ClientLimits(minimum_difference=MINIMUM_DIFFERENCE)
 SPARSE_LIMITS = ClientLimits(corrupted_fraction=0.05, minimum_difference=MINIMUM_DIFFERENCE)
+
+# What a member may find on a sparse graph although the cohort as a whole is large enough.
+_THINNED = (CohortTooSmall, SurvivorsRefused)
 
 _STEP_OF: dict[type, str] = {
     RosterDigests: "reveal",
@@ -158,15 +163,8 @@ class NodeProgram:
         plain = input_of(self._name, stored.parameters)
         try:
             answer = client.answer(message, plain, earlier=self._earlier())
-        except HistoryRefused:
-            self._storage.refused_by_history.add(self._key)
-            self._give_up("its history forbids the sum")
-            return
         except (ProtocolViolation, CallOutOfOrder) as error:
-            # Of this attempt only a repeated instruction may be refused; of others everything.
-            allowed = not same_attempt or isinstance(error, AlreadyAnswered)
-            changed = client.state is not before
-            self._around.judge.member_refuses(self._name, error, allowed=allowed, changed=changed)
+            self._refused(error, same_attempt=same_attempt, changed=client.state is not before)
             return
         if isinstance(message, (Roster, Openings)) and not self._older_attempts_are_dead(client):
             self._give_up("an older attempt may still be opened")
@@ -181,6 +179,18 @@ class NodeProgram:
         self._deliver(answer, plain)
         self._site(step, "after sending")
         self._store(stored, client, step)
+
+    def _refused(self, error: Exception, *, same_attempt: bool, changed: bool) -> None:
+        """The client refused an instruction: end the attempt if circumstances explain that, else it is a fault."""
+        if same_attempt and not changed and isinstance(error, HistoryRefused):
+            self._storage.refused_by_history.add(self._key)
+            self._give_up("its history forbids the sum")
+        elif same_attempt and not changed and self._world.schedule.sparse and isinstance(error, _THINNED):
+            self._give_up("too few of its neighbours are left")
+        else:
+            # Of this attempt only a repeated instruction may be refused; of others everything.
+            allowed = not same_attempt or isinstance(error, AlreadyAnswered)
+            self._around.judge.member_refuses(self._name, error, allowed=allowed, changed=changed)
 
     def _store(self, stored: StoredAttempt, client: MaskingClient, step: str) -> None:
         if step == "mask":

@@ -7,18 +7,18 @@ What counts as failure is said in `judge`.
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
 from fedseal_crypto.identity import PublicIdentity
-from fedseal_crypto.masking import ClientId, _keystream, _shares
+from fedseal_crypto.masking import ClientId, RoundParameters, _keystream, _shares
 from fedseal_crypto.masking._keys import seal
 from tests.simulation.coordinator import CoordinatorStorage, coordinator_booter
 from tests.simulation.judge import Failure, Judge, Key, SimulationFailed, may_contribute
-from tests.simulation.node import NodeStorage, Surroundings, declared, identity_of, node_booter
+from tests.simulation.node import NodeStorage, Surroundings, declared, identity_of, node_booter, schedule_limits
 from tests.simulation.schedule import COORDINATOR, CrashSite, Sabotage, Schedule, draw_schedule
 from tests.simulation.world import Host, World
 
@@ -124,12 +124,19 @@ def _check_progress(run: Run) -> None:
     living = {name: run.nodes[name] for name in run.nodes if world.hosts[name].program is not None}
     silent = {key: declared(living.values(), key) for key in opened}
     able = [name for name, storage in living.items() if _able(storage, run, silent)]
-    needed = min(attempt.parameters.smallest_sum for attempt in opened.values()) if opened else 0
-    full = [a.parameters.smallest_sum for a in opened.values() if len(a.parameters.roster) == world.schedule.members]
-    needed = max(full, default=needed)
+    needed = _enough(world.schedule, [attempt.parameters for attempt in opened.values()])
     if len(able) >= needed:
         detail = f"round {number} is not done after {len(opened)} attempts; {len(able)} members may contribute"
         raise SimulationFailed(Failure.DEADLOCK, f"{detail}, {needed} are needed")
+
+
+def _enough(schedule: Schedule, attempts: Sequence[RoundParameters]) -> int:
+    """How many able members suffice for the full roster, whoever they are."""
+    if schedule.sparse:
+        # Each member needs a threshold of its own neighbours, which the graph promises for this share of dropouts.
+        return schedule.members - int(schedule_limits(schedule).dropout_fraction * schedule.members)
+    full = [parameters.smallest_sum for parameters in attempts if len(parameters.roster) == schedule.members]
+    return max(full, default=schedule.members)
 
 
 def _able(storage: NodeStorage, run: Run, silent: Mapping[Key, int]) -> bool:

@@ -84,10 +84,11 @@ def test_many_schedules(first: int) -> None:
 
 
 @pytest.mark.soak
-def test_many_schedules_on_a_sparse_graph() -> None:
-    reports = [play(seed, sparse=True) for seed in range(SOAK_SPARSE)]
-    assert summed_up(reports)["completed"] >= SOAK_SPARSE / 2
-    assert len(crashed_at(reports)) >= 0.9 * len(crash_sites(sparse=True))
+@pytest.mark.parametrize("first", range(0, SOAK_SPARSE, BLOCK))
+def test_many_schedules_on_a_sparse_graph(first: int) -> None:
+    reports = [play(seed, sparse=True) for seed in range(first, first + BLOCK)]
+    assert summed_up(reports)["completed"] >= BLOCK / 2
+    assert len(crashed_at(reports)) >= 0.75 * len(crash_sites(sparse=True))
 
 
 @pytest.mark.parametrize("sabotage", list(Sabotage))

@@ -96,7 +96,19 @@ def not_what_was_signed(node: ScriptedNode, attempt: Attempt, masked: MaskedInpu
         node.contribute(attempt, masked.header.encode(), [bytes(attempt.layout.wire_bytes)])
 
 
-@pytest.mark.parametrize("send", [too_short, truncated, too_long, not_what_was_signed])
+def cut_off(node: ScriptedNode, attempt: Attempt, masked: MaskedInput) -> None:
+    """The connection breaks in the middle of the upload."""
+
+    def pieces() -> Iterator[bytes]:
+        yield bytes(masked.words.buffer)[: attempt.layout.wire_bytes // 2]
+        node.close()
+        yield b""
+
+    with pytest.raises((grpc.RpcError, ValueError)):
+        node.contribute(attempt, masked.header.encode(), pieces())
+
+
+@pytest.mark.parametrize("send", [cut_off, too_short, truncated, too_long, not_what_was_signed])
 def test_vector_that_is_not_whole(
     idle: Federation, hostile: ScriptedNode, tmp_path: Path, send: Sender
 ) -> None:
@@ -107,20 +119,32 @@ def test_vector_that_is_not_whole(
     assert_done_without_it(idle, job, tmp_path)
 
 
-def test_vector_full_of_not_a_number(idle: Federation, hostile: ScriptedNode, tmp_path: Path) -> None:
-    """On the wire there are only integers: it becomes a wrong sum, which the statistics' own check finds."""
+@pytest.mark.parametrize(
+    ("begin", "words"),
+    [
+        pytest.param(0.0, "the check word of the sum", id="everywhere"),
+        pytest.param(0.5, "impossible", id="where-no-check-word-is"),
+    ],
+)
+def test_vector_full_of_not_a_number(
+    idle: Federation, hostile: ScriptedNode, tmp_path: Path, begin: float, words: str
+) -> None:
+    """On the wire there are only integers, so it becomes a wrong sum; the job ends, and no such model appears."""
     job = submit(idle, hostile)
     attempt, advertisement = hostile.enter(hostile.wait("round_start").round_start)
     hostile.send_payload(attempt, advertisement)
     hostile.send(attempt, hostile.answer(attempt, hostile.wait("masking_step").masking_step))
-    nans = np.full(attempt.layout.wire_bytes // 8 + 1, np.nan).tobytes()[: attempt.layout.wire_bytes]
-    words = RingVector.from_bytes(attempt.client.parameters, nans)
+    vector = np.frombuffer(bytearray(attempt.zeros().buffer), dtype=np.uint8)
+    changed = vector[int(len(vector) * begin) :]
+    changed[:] = np.frombuffer(np.full(len(changed) // 8 + 1, np.nan).tobytes()[: len(changed)], dtype=np.uint8)
     delivery = attempt.decode(hostile.wait("masking_step").masking_step.payload)
-    hostile.send(attempt, attempt.client.answer(delivery, words))
+    contribution = RingVector.from_bytes(attempt.client.parameters, vector.tobytes())
+    hostile.send(attempt, attempt.client.answer(delivery, contribution))
     hostile.play(attempt)
     detail = idle.wait_ended(job)
     assert detail.summary.state == "failed"
-    assert "impossible" in detail.summary.reason
+    assert words in detail.summary.reason
+    assert "model" not in {item.kind for item in detail.artefacts}
     evidence.assert_sound(idle, job, tmp_path)
 
 

@@ -165,13 +165,9 @@ class JobDesk:
             self._around.ledger.message(event.address, step, event.node, event.payload, now=now)
             self._publish("message", node=event.node, step=step.value)
 
-    def expected_bytes(self, address: RoundAddress) -> int:
-        """Size of a masked vector of that attempt."""
-        active = self._active
-        if active is None or active.opened.plan.address != address:
-            sentence = f"{address} is not under way"
-            raise RefusalError(sentence)
-        return active.opened.layout.wire_bytes
+    def expected_bytes(self, address: RoundAddress, node: str, session: bytes) -> int:
+        """Size of a masked vector of that attempt, which this process of ``node`` must belong to."""
+        return self._require_active(address, node, session).opened.layout.wire_bytes
 
     def stop(self, reason: str, now: datetime) -> None:
         """End the job on request."""

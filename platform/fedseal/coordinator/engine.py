@@ -109,13 +109,13 @@ class Engine:
         )
         return verdicts
 
-    def expected_bytes(self, address: RoundAddress) -> int:
-        """Size of a masked vector of that attempt.
+    def expected_bytes(self, address: RoundAddress, node: str, session: bytes) -> int:
+        """Size of a masked vector of that attempt, which this process of ``node`` must belong to.
 
         Raises:
             RefusalError: no such attempt is under way.
         """
-        size: int = self._ask(lambda: self._desk(address.job).expected_bytes(address))
+        size: int = self._ask(lambda: self._desk(address.job).expected_bytes(address, node, session))
         return size
 
     def take_revocations(self, crl_pem: bytes) -> bool:

@@ -141,7 +141,7 @@ class CoordinationService(rpc.CoordinationServicer):
         header = first.header
         address = RoundAddress.from_wire(header.address)
         message = _bounded(header.message, limits.MASKING_MESSAGE_BYTES, "contribution header")
-        expected = self._engine.expected_bytes(address)
+        expected = self._engine.expected_bytes(address, node, header.session)
         if header.size != expected:
             sentence = f"{address}: a contribution has {expected} bytes and {node} announced {header.size}"
             raise PeerFault(sentence)

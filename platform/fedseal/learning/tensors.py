@@ -118,13 +118,18 @@ def unpack_tensors(data: bytes, shapes: Shapes, *, what: str) -> dict[str, Tenso
     return read_checked(data, shapes, what=what)
 
 
+def largest_file(shapes: Shapes) -> int:
+    """Bytes that a file with these tensors can have at most: eight per coordinate and a header."""
+    return 8 * size_of(shapes) + HEADER_BYTES
+
+
 def require_plausible_size(data: bytes, shapes: Shapes, *, what: str) -> None:
     """Refuse a file that is larger than its tensors and header can be, before it is parsed.
 
     Raises:
         TensorsRefused: More bytes than eight per coordinate and `HEADER_BYTES`.
     """
-    limit = 8 * size_of(shapes) + HEADER_BYTES
+    limit = largest_file(shapes)
     if len(data) > limit:
         raise TensorsRefused(f"{what} has {len(data)} bytes; its tensors need {limit} at most.")
 

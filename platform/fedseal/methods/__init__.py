@@ -20,6 +20,7 @@ from fedseal.methods.in_process import JobRun, RoundReport, run_in_process
 from fedseal.methods.programme import (
     ReceivedBroadcast,
     contribute,
+    largest_broadcast,
     pack_broadcast,
     programme,
     programme_statement,
@@ -48,6 +49,7 @@ __all__ = [
     "RoundReport",
     "Stage",
     "contribute",
+    "largest_broadcast",
     "make_method",
     "method_class",
     "method_names",

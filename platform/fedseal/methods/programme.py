@@ -18,6 +18,7 @@ from fedseal.learning.tensors import (
     check_tensors,
     group_of,
     grouped,
+    largest_file,
     pack_tensors,
     unpack_tensors,
 )
@@ -181,6 +182,11 @@ def pack_broadcast(plan: Plan, tensors: NamedTensors) -> bytes:
     return pack_tensors(everything)
 
 
+def largest_broadcast(plan: Plan, stages: tuple[Stage, ...]) -> int:
+    """Bytes that the broadcast of a round can have at most; known before it is fetched."""
+    return largest_file(_file_shapes(plan, stages))
+
+
 def unpack_broadcast(data: bytes, *, plan: Plan, stages: tuple[Stage, ...]) -> ReceivedBroadcast:
     """Read a round's broadcast strictly.
 
@@ -192,22 +198,19 @@ def unpack_broadcast(data: bytes, *, plan: Plan, stages: tuple[Stage, ...]) -> R
     Raises:
         BroadcastRefused: Anything is missing, extra, of another shape, not finite, or cannot standardise.
     """
-    order = [stage.name for stage in stages]
-    position = order.index(plan.stage)
-    shapes: dict[str, Shape] = {
-        f"{BROADCAST_GROUP}/{name}": shape for name, shape in stages[position].method.broadcast_shapes(plan).items()
-    }
-    for stage in stages[:position]:
-        for name, shape in stage.method.export_shapes(plan).items():
-            shapes[f"{PUBLISHED_GROUP}/{stage.name}/{name}"] = shape
+    shapes = _file_shapes(plan, stages)
     try:
         tensors = unpack_tensors(data, shapes, what=_what(plan))
     except PeerFault as error:
         raise BroadcastRefused(str(error)) from None
-    published = {stage.name: group_of(f"{PUBLISHED_GROUP}/{stage.name}", tensors) for stage in stages[:position]}
+    published = {stage.name: group_of(f"{PUBLISHED_GROUP}/{stage.name}", tensors) for stage in _earlier(plan, stages)}
     if STATISTICS_STAGE in published:
         _require_usable_statistics(plan, published[STATISTICS_STAGE])
-    return ReceivedBroadcast(plan=plan.with_published(published), tensors=group_of(BROADCAST_GROUP, tensors))
+    received = ReceivedBroadcast(plan=plan.with_published(published), tensors=group_of(BROADCAST_GROUP, tensors))
+    if pack_broadcast(received.plan, received.tensors) != data:
+        # The same content in other bytes would have another digest, and nodes compare rounds by digest.
+        raise BroadcastRefused(f"{_what(plan)} is not in the one form that packing gives.")
+    return received
 
 
 def _require_usable_statistics(plan: Plan, published: NamedTensors) -> None:
@@ -219,3 +222,19 @@ def _require_usable_statistics(plan: Plan, published: NamedTensors) -> None:
 
 def _what(plan: Plan) -> str:
     return f'The broadcast of round {plan.round} of stage "{plan.stage}"'
+
+
+def _earlier(plan: Plan, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """The stages that have finished when the plan's stage runs."""
+    return stages[: [stage.name for stage in stages].index(plan.stage)]
+
+
+def _file_shapes(plan: Plan, stages: tuple[Stage, ...]) -> dict[str, Shape]:
+    """Every tensor of a round's broadcast file."""
+    earlier = _earlier(plan, stages)
+    own = stages[len(earlier)].method.broadcast_shapes(plan)
+    shapes: dict[str, Shape] = {f"{BROADCAST_GROUP}/{name}": shape for name, shape in own.items()}
+    for stage in earlier:
+        for name, shape in stage.method.export_shapes(plan).items():
+            shapes[f"{PUBLISHED_GROUP}/{stage.name}/{name}"] = shape
+    return shapes

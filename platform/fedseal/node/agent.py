@@ -48,6 +48,9 @@ from fedseal_governance.participation import NodeJobRow, NodeJobState
 
 _log = structlog.get_logger(__name__)
 
+_STRANGE_REFUSALS = 100
+"""Refusals of jobs never offered that are noted; beyond, a coordinator could fill this node's log with them."""
+
 _OVER = frozenset({ClientState.UNMASKED, ClientState.ABANDONED})
 _OWN_ERRORS = (PlatformError, CryptoError, GovernanceError)
 
@@ -87,6 +90,7 @@ class Agent:
         self._session = session
         self._workspace = workspace
         self._current: _Current | None = None
+        self._strange_refusals = 0
 
     def handle(self, instruction: pb.Instruction) -> None:
         """Answer one instruction; one that cannot be understood is logged and left unanswered.
@@ -174,8 +178,7 @@ class Agent:
         with self._refusing(address):
             self._take_revocations(start.revocation_list)
             offer = RoundOffer.from_wire(start)
-            broadcast = self._fetch(offer)
-            opened = open_attempt(offer, broadcast, self._me)
+            opened = open_attempt(offer, lambda: self._fetch(offer), self._me)
             self._current = _Current(address, opened)
             _log.info("round entered", round=str(address), members=len(offer.parameters.roster))
             self._send_message(address, opened.advertisement)
@@ -291,9 +294,13 @@ class Agent:
         sentence = fitted(str(error))
         code = type(error).__name__
         _log.warning("round refused", round=str(address), code=code, sentence=sentence)
-        self._me.ledger.refused(address, error, now=self._me.clock())
-        if self._me.ledger.known_job(address.job) is not None:
+        known = self._me.ledger.known_job(address.job) is not None
+        if known or self._strange_refusals < _STRANGE_REFUSALS:
+            self._me.ledger.refused(address, error, now=self._me.clock())
+        if known:
             self._me.ledger.round_ended(address, completed=False)
+        else:
+            self._strange_refusals += 1
         self._me.local_states.settle(address.job, keep=False)
         self._forget()
         wire = pb.RoundRefusal(address=address.to_wire(), code=code, sentence=sentence)

@@ -33,6 +33,7 @@ from fedseal.methods import (
     ReceivedBroadcast,
     Stage,
     contribute,
+    largest_broadcast,
     node_seed,
     programme,
     stage_plan,
@@ -128,8 +129,11 @@ class OpenedAttempt:
     policy: StoredPolicy
 
 
-def open_attempt(offer: RoundOffer, broadcast: bytes, me: NodeSelf) -> OpenedAttempt:
+def open_attempt(offer: RoundOffer, fetch: Callable[[], bytes], me: NodeSelf) -> OpenedAttempt:
     """Check a round and enter it; the advertisement may be sent when this returns.
+
+    ``fetch`` gets the broadcast. It is called only when everything else is right and the announced size is one
+    that this round's broadcast can have.
 
     Raises:
         RefusalError, GovernanceError: this node's own rules keep it out; the sentence says which.
@@ -140,12 +144,9 @@ def open_attempt(offer: RoundOffer, broadcast: bytes, me: NodeSelf) -> OpenedAtt
     policy = me.ledger.require_allowed(signed, now=now)  # (2) (3) (4) (5)
     stage = _check_address(offer, signed, me)  # (6)
     members = _check_members(offer, signed, me)  # (6)
-    if sha256_hex(broadcast) != offer.parameters.broadcast_digest:  # (7)
-        sentence = f"{offer.address}: the broadcast is not the one that the round's parameters name"
-        raise PeerFault(sentence)
     schema = me.data.schema(signed.document.dataset)
     plan = stage_plan(signed.document, schema, stage, round=offer.address.round)
-    received = unpack_broadcast(broadcast, plan=plan, stages=programme(signed.document))
+    received = _receive(offer, fetch, plan, programme(signed.document))  # (7)
     layout = _check_layout(offer, stage, received.plan)  # (6)
     client = MaskingClient(
         offer.parameters,
@@ -164,6 +165,18 @@ def open_attempt(offer: RoundOffer, broadcast: bytes, me: NodeSelf) -> OpenedAtt
         work=lambda: _contribution(offer, signed, stage, received, layout, policy, me),
         policy=policy,
     )
+
+
+def _receive(offer: RoundOffer, fetch: Callable[[], bytes], plan: Plan, stages: tuple[Stage, ...]) -> ReceivedBroadcast:
+    limit = largest_broadcast(plan, stages)
+    if offer.broadcast_size > limit:
+        sentence = f"{offer.address}: a broadcast of {offer.broadcast_size} bytes is announced, {limit} is the most"
+        raise PeerFault(sentence)
+    broadcast = fetch()
+    if sha256_hex(broadcast) != offer.parameters.broadcast_digest:
+        sentence = f"{offer.address}: the broadcast is not the one that the round's parameters name"
+        raise PeerFault(sentence)
+    return unpack_broadcast(broadcast, plan=plan, stages=stages)
 
 
 def accepted_job(digest: str, me: NodeSelf) -> SignedJob:

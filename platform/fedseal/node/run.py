@@ -4,6 +4,7 @@ import queue
 import secrets
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,6 +56,9 @@ PROTOCOL_VERSION = 1
 _MAX_CONFIG_BYTES = 64 * 1024
 _SESSION_BYTES = 16
 _SALT_BYTES = 32
+_WAITING_INSTRUCTIONS = 1_000
+_POLL_SECONDS = 0.5
+ALARM_FILE = "ALARM.txt"
 _RECONNECT_SECONDS = 5.0
 _OWN_RULES_SECONDS = 2.0
 
@@ -69,7 +73,7 @@ class Node:
     identity_pem: bytes
     session: bytes
     stopping: threading.Event
-    instructions: "queue.Queue[pb.Instruction | None]" = field(default_factory=queue.Queue)
+    instructions: "queue.Queue[pb.Instruction]" = field(default_factory=lambda: queue.Queue(_WAITING_INSTRUCTIONS))
     failure: BaseException | None = None
     met: bool = False
     """Whether the coordinator has answered since this process began."""
@@ -139,6 +143,7 @@ def build_node(
     _require_node(folder)
     member = folder.verify(utc_now())
     require_current(database.engine)
+    _require_no_alarm(folder.path / ALARM_FILE)
     use_deterministic_torch()
     trust, key = Trust(folder), folder.identity_key()
     data = DataRoom(database)
@@ -165,6 +170,7 @@ def build_node(
 
     def alarm(error: TamperError) -> None:
         ledger.alarm(str(error), now=utc_now())
+        write_atomic(folder.path / ALARM_FILE, f"{error}\n".encode(), private=True)
         raise error
 
     witness = Witness(
@@ -187,6 +193,16 @@ def build_node(
     )
 
 
+def _require_no_alarm(path: Path) -> None:
+    """Refuse to take part while nobody has looked at what a witness alarm said."""
+    if path.exists():
+        sentence = (
+            f"this node raised an alarm about the coordinator's audit log and takes part in nothing until its operator "
+            f"has looked: read {path}, talk to the other sites, and remove the file to take part again"
+        )
+        raise SetupError(sentence)
+
+
 def _snapshot_salt(path: Path) -> SecretBytes:
     """The node's own salt for digests of record lists; without it they cannot be guessed from pseudonyms."""
     if not path.exists():
@@ -200,7 +216,6 @@ def _run(node: Node) -> None:
     worker = threading.Thread(target=_work, args=(node,), name="worker", daemon=True)
     worker.start()
     _watch_own_rules(node)
-    node.instructions.put(None)
     node.connection.close()
     worker.join(timeout=10.0)
     _log.info("node stopped", node=node.me.name)
@@ -223,8 +238,9 @@ def _watch_own_rules(node: Node) -> None:
 def _work(node: Node) -> None:
     """Answer instructions one by one; a failing database or a detected fork ends the process."""
     try:
-        while (instruction := node.instructions.get()) is not None:
-            _answer(node, instruction)
+        while not node.stopping.is_set():
+            with suppress(queue.Empty):
+                _answer(node, node.instructions.get(timeout=_POLL_SECONDS))
     except BaseException as error:  # noqa: BLE001 - carried to the main thread, which raises it
         if not node.stopping.is_set():
             node.failure = error
@@ -257,7 +273,7 @@ def _keep_listening(node: Node) -> None:
             for instruction in node.connection.attend(_asking_for_ends(node, _attendance(node))):
                 attempts = 0
                 node.met = True
-                node.instructions.put(instruction)
+                _queue(node, instruction)
         except CallRefused as error:
             if error.code in _FINAL_CODES:
                 node.fail(SetupError(f"the coordinator does not admit this node: {error}"))
@@ -270,6 +286,14 @@ def _keep_listening(node: Node) -> None:
             _log.info("not connected", sentence=str(error))
         attempts += 1
         node.stopping.wait(wait(_Attempt(attempts)))  # type: ignore[arg-type]  # tenacity reads attempt_number only
+
+
+def _queue(node: Node, instruction: pb.Instruction) -> None:
+    """Hand an instruction to the worker; while too many wait, the stream waits too."""
+    while not node.stopping.is_set():
+        with suppress(queue.Full):
+            node.instructions.put(instruction, timeout=_POLL_SECONDS)
+            return
 
 
 @dataclass(frozen=True, slots=True)

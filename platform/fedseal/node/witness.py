@@ -71,7 +71,11 @@ class Witness:
         except RemoteError as error:
             _log.info("no checkpoint now", sentence=str(error))
             return
-        note = reply.checkpoint.decode()
+        try:
+            note = reply.checkpoint.decode()
+        except UnicodeDecodeError:
+            self._alarm(CheckpointWrong(f"the checkpoint offered by {log.name} is not text."))
+            return
 
         def work(session: Session) -> str:
             return self._witness.check_and_cosign(session, note, log, proof=tuple(reply.consistency), now=self._clock())

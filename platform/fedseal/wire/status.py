@@ -35,6 +35,8 @@ _CODES: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (CryptoError, grpc.StatusCode.INVALID_ARGUMENT),
     (GovernanceError, grpc.StatusCode.FAILED_PRECONDITION),
     (PlatformError, grpc.StatusCode.FAILED_PRECONDITION),
+    # A full disk, say: the caller tries again.
+    (OSError, grpc.StatusCode.UNAVAILABLE),
 )
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
@@ -69,6 +71,12 @@ def _abort(context: grpc.ServicerContext, error: Exception, method: str) -> NoRe
     if isinstance(error, (PlatformError, CryptoError, GovernanceError)):
         _log.info("call refused", method=method, code=code.name, sentence=str(error))
         context.abort(code, str(error)[:TEXT_CHARACTERS])
+    if isinstance(error, grpc.RpcError):
+        _log.info("caller went away", method=method)
+        context.abort(grpc.StatusCode.CANCELLED, "the caller went away")
+    if isinstance(error, OSError):
+        _log.error("call failed", method=method, sentence=str(error))
+        context.abort(code, "the other party cannot use its disk now")
     _log.error("call failed", method=method, error=type(error).__name__, exc_info=error)
     context.abort(code, "internal error; the other party's log has the details")
     raise AssertionError  # abort always raises

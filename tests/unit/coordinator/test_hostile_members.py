@@ -225,11 +225,12 @@ def test_a_vector_of_an_earlier_attempt(play: Play, job: str, upload: Contributi
 def test_a_vector_for_a_job_that_is_not_running(play: Play, job: str, upload: ContributionArrived) -> None:
     elsewhere = RoundAddress(Digest("cd" * 32), "statistics", 0, 0)
     with pytest.raises(RefusalError, match="is not running here"):
-        play.process.engine.expected_bytes(elsewhere)
+        play.process.engine.expected_bytes(elsewhere, upload.node, upload.session)
     later = replace(upload.address, attempt=1)
     with pytest.raises(RefusalError, match="is not under way"):
-        play.process.engine.expected_bytes(later)
-    assert play.process.engine.expected_bytes(upload.address) == upload.vector.stat().st_size
+        play.process.engine.expected_bytes(later, upload.node, upload.session)
+    size = play.process.engine.expected_bytes(upload.address, upload.node, upload.session)
+    assert size == upload.vector.stat().st_size
 
 
 # --- answers to offers --------------------------------------------------------------------------------

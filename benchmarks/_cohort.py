@@ -1,65 +1,44 @@
 """One masked round of up to ten thousand members in one process, with the cost of each party; for `scale.py`.
 
 The coordinator is the real `MaskingServer` and gets a message of every member in every step. Members are real
-`MaskingClient`s as long as there are few. In a large cohort only a sample of them is; the others are stand-ins that
-announce real keys, share their secrets for real and answer what the coordinator and the sample check, but skip what
-nobody looks at: checking the roster, sealing shares for each other, masking. The coordinator and the sample cannot tell
-the difference, so their costs are those of a whole cohort. Every message that is measured goes through its byte form.
+`MaskingClient`s as long as there are few. In a large cohort only a sample of them is; the others are stand-ins, see
+`_stand_ins`. The coordinator and the sample cannot tell the difference, so their costs are those of a whole cohort.
+Every message that is measured goes through its byte form.
 """
-# ruff: noqa: SLF001  # stand-ins know what members know, which the package rightly keeps to itself
+# ruff: noqa: SLF001  # costs are told apart by what happens inside
 
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from random import Random
+from dataclasses import dataclass
 from typing import TypeVar
 from unittest.mock import patch
 
 import numpy as np
+from _stand_ins import FRACTION, Scene, StandIns
 
-from fedseal_crypto.digests import sha256_hex
-from fedseal_crypto.encoding import Layout, RingVector, VectorSpec
-from fedseal_crypto.identity import IdentityKey
+from fedseal_crypto.encoding import RingVector
 from fedseal_crypto.masking import (
-    Advertisement,
     ClientId,
     ClientLimits,
     ClientMessage,
-    Confirmation,
     MaskedInput,
     MaskedInputHeader,
     MaskingClient,
     MaskingServer,
-    MemberIndex,
-    Opening,
     Openings,
-    RevealedShare,
     RosterDigests,
-    RoundParameters,
-    SealedShare,
     ServerMessage,
     ShareBundle,
     Step,
-    Unmasking,
     _client,
     _parameters,
     _session,
     _survivors,
-    choose_parameters,
     decode_message,
 )
-from fedseal_crypto.masking._client_memory import Secrets, new_secrets
 from fedseal_crypto.masking._graph import Graph
-from fedseal_crypto.masking._members import to_bitmap
-from fedseal_crypto.masking._shamir import SHARE_SIZE, split_secret
-from fedseal_crypto.masking._shares import SharePair, channel_key, graph_commitment, self_mask_commitment
-from fedseal_crypto.secret import SecretBytes
-
-FRACTION = 0.1  # of the members: may collude, and leave before their masked vector
-FAKE_SEAL = bytes(2 * SHARE_SIZE + 16)  # the size of two sealed shares
-NO_SHARE = SecretBytes(bytes(SHARE_SIZE))
 
 # What a member does with the whole roster; none of these calls another.
 ROSTER_WORK: tuple[tuple[object, str], ...] = (
@@ -108,68 +87,6 @@ class ServerCosts:
         return self.taking + self.telling + self.closing
 
 
-@dataclass(slots=True)
-class StandIn:
-    """A member that is not measured.
-
-    Attributes:
-        shares: Of the one secret that will be asked for, by evaluation point.
-    """
-
-    name: ClientId
-    identity: IdentityKey
-    secrets: Secrets
-    shares: dict[int, bytes] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
-    """What is fixed before a round.
-
-    Attributes:
-        sample: Members that are real; all of them in a small cohort.
-        leaving: Members that leave before their masked vector.
-    """
-
-    parameters: RoundParameters
-    layout: Layout
-    identities: dict[ClientId, IdentityKey]
-    sample: frozenset[ClientId]
-    leaving: frozenset[ClientId]
-
-
-def prepare(n: int, *, sample: int, seed: int) -> Scene:
-    """A cohort of `n` of which `sample` are real (all, if `sample` is not smaller)."""
-    group = choose_parameters(n, corrupted_fraction=FRACTION, dropout_fraction=FRACTION)
-    layout = Layout.plan([VectorSpec(name="v", length=1, bound=1, resolution=1)], cohort=n)
-    roster = tuple(ClientId(f"node-{i:05}") for i in range(n))
-    parameters = RoundParameters(
-        federation="bench",
-        job_digest=sha256_hex(b"job"),
-        stage="training",
-        round=0,
-        attempt=0,
-        roster=roster,
-        minimum_cohort=3,
-        corrupted=group.corrupted,
-        threshold=group.threshold,
-        neighbours=group.neighbours,
-        layout_digest=layout.digest,
-        words=layout.shape.runs,
-        broadcast_digest=sha256_hex(b"broadcast"),
-        plan_digest=sha256_hex(b"plan"),
-    )
-    order = Random(seed).sample(roster, n)
-    left = n - int(FRACTION * n)
-    return Scene(
-        parameters=parameters,
-        layout=layout,
-        identities={name: IdentityKey.generate(os.urandom) for name in roster},
-        sample=frozenset(order[: min(sample, left)] if sample < n else order),
-        leaving=frozenset(order[left:]),
-    )
-
-
 class Cohort:
     """All parties of one round."""
 
@@ -183,9 +100,7 @@ class Cohort:
         self.words = scene.layout.encode({"v": np.ones(1)}, generator=generator).words
         self._roster_seconds = 0.0
         self._clients: dict[ClientId, MaskingClient] = {}
-        self._stand_ins: dict[ClientId, StandIn] = {}
-        # What real members sealed for stand-ins: owner, receiver.
-        self._sealed: dict[MemberIndex, dict[MemberIndex, bytes]] = {}
+        self._stand_ins = StandIns(scene, self.server, self.words)
         self._sent: tuple[ServerMessage | None, bytes] = (None, b"")
 
     def play(self) -> None:
@@ -198,7 +113,7 @@ class Cohort:
                     if name in scene.sample:
                         self._real_turn(name)
                     else:
-                        self._take(self._stand_in_answer(name))
+                        self._take(self._stand_ins.answer(name))
                 self.server_costs.closing += _seconds(server.close_step)
         survivors = server.result.survivors
         if len(scene.sample) == len(scene.parameters.roster):
@@ -229,7 +144,7 @@ class Cohort:
         costs.up += len(sent)
         if isinstance(answer, ShareBundle):
             me = server._members.index(name, Step.SHARE)
-            self._sealed[me] = {share.member: share.sealed for share in answer.shares}
+            self._stand_ins.sealed[me] = {share.member: share.sealed for share in answer.shares}
         self._take_bytes(sent, vector)
 
     def _new_client(self, name: ClientId) -> MaskingClient:
@@ -279,110 +194,6 @@ class Cohort:
             self._take_bytes(message.header.encode(), message.words)
         else:
             self._take_bytes(message.encode())
-
-    # -- stand-ins -------------------------------------------------------------------------------------
-
-    def _stand_in_answer(self, name: ClientId) -> ClientMessage:
-        match self.server.step:
-            case Step.ADVERTISE:
-                return self._advertise(name)
-            case Step.REVEAL:
-                secrets = self._stand_ins[name].secrets
-                nonce = b"" if secrets.nonce is None else secrets.nonce.reveal()
-                return Opening(client=name, context=self.server._progress.context, nonce=nonce)
-            case Step.SHARE:
-                return self._share(self._stand_ins[name])
-            case Step.MASK:
-                header = MaskedInputHeader(
-                    client=name, context=self._context, digest=self.words.digest(), signature=b""
-                )
-                return self._signed(header).with_words(self.words)
-            case Step.CONFIRM:
-                bitmap = to_bitmap(self.server._progress.survivors, len(self.scene.parameters.roster))
-                return self._signed(Confirmation(client=name, context=self._context, survivors=bitmap, signature=b""))
-            case _:
-                return self._unmask(self._stand_ins[name])
-
-    @property
-    def _context(self) -> bytes:
-        return self.server._progress.context
-
-    def _advertise(self, name: ClientId) -> Advertisement:
-        identity, secrets = self.scene.identities[name], new_secrets(os.urandom, sparse=True)
-        self._stand_ins[name] = StandIn(name, identity, secrets)
-        context0 = self.server._progress.context0
-        nonce = b"" if secrets.nonce is None else secrets.nonce.reveal()
-        return self._signed(
-            Advertisement(
-                client=name,
-                context0=context0,
-                identity=bytes.fromhex(identity.public.key_id),
-                mask_key=secrets.mask.public,
-                channel_key=secrets.channel.public,
-                commitment=self_mask_commitment(secrets.seed, context0, name),
-                graph_commitment=graph_commitment(nonce, context0, name),
-                abandoned=(),
-                signature=b"",
-            )
-        )
-
-    def _share(self, owner: StandIn) -> ShareBundle:
-        me, peers = self._place(owner.name)
-        leaves = owner.name in self.scene.leaving
-        secret = owner.secrets.mask.secret if leaves else owner.secrets.seed
-        owner.shares = split_secret(
-            secret.reveal(),
-            threshold=self.scene.parameters.threshold,
-            holders=[holder + 1 for holder in sorted((*peers, me))],
-            entropy=os.urandom,
-        )
-        sealed = [SealedShare(member=peer, sealed=self._seal(owner, peer, leaves=leaves)) for peer in peers]
-        return self._signed(ShareBundle(client=owner.name, context=self._context, shares=tuple(sealed), signature=b""))
-
-    def _seal(self, owner: StandIn, peer: MemberIndex, *, leaves: bool) -> bytes:
-        """Sealed for real if a real member will open it."""
-        receiver = self.scene.parameters.roster[peer]
-        if receiver not in self.scene.sample:
-            return FAKE_SEAL
-        share = SecretBytes(owner.shares[peer + 1])
-        pair = SharePair(NO_SHARE, share) if leaves else SharePair(share, NO_SHARE)
-        theirs = self.server._progress.advertisements[peer]
-        agreed = owner.secrets.channel.agree(theirs.channel_key)
-        return channel_key(agreed, self._context, sender=owner.name, receiver=receiver).seal(pair)
-
-    def _unmask(self, holder: StandIn) -> Unmasking:
-        me, peers = self._place(holder.name)
-        progress = self.server._progress
-        revealed = [
-            RevealedShare(owner=owner, share=self._held(holder, me, owner))
-            for owner in sorted(progress.sharers & {*peers, me})
-        ]
-        return self._signed(
-            Unmasking(
-                client=holder.name,
-                context=self._context,
-                self_mask=tuple(share for share in revealed if share.owner in progress.survivors),
-                pairwise=tuple(share for share in revealed if share.owner not in progress.survivors),
-                signature=b"",
-            )
-        )
-
-    def _held(self, holder: StandIn, me: MemberIndex, owner: MemberIndex) -> bytes:
-        name = self.scene.parameters.roster[owner]
-        if name not in self.scene.sample:
-            return self._stand_ins[name].shares[me + 1]
-        theirs = self.server._progress.advertisements[owner]
-        agreed = holder.secrets.channel.agree(theirs.channel_key)
-        opening = channel_key(agreed, self._context, sender=name, receiver=holder.name)
-        return opening.open(self._sealed[owner][me], sender=name).self_mask.reveal()
-
-    def _place(self, name: ClientId) -> tuple[MemberIndex, list[MemberIndex]]:
-        me = self.server._members.index(name, self.server.step)
-        return me, sorted(self.server._progress.peers(me))
-
-    def _signed(self, message: T) -> T:
-        identity = self.scene.identities[message.client]  # type: ignore[attr-defined]  # every signed message has it
-        return replace(message, signature=identity.sign(message.signed()))  # type: ignore[type-var,attr-defined]
 
     # -- measuring -------------------------------------------------------------------------------------
 

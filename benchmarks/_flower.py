@@ -3,10 +3,11 @@
     python benchmarks/_flower.py            prints what is cached, measures what is missing
     FRESH=1 python benchmarks/_flower.py    measures everything anew
 
-`peer_rows` gives the figures to other benchmarks. One client's masking stage takes seconds and is measured in every
-run, so that it is paired with ours; whole rounds take many minutes and are kept in benchmarks/out/flower.json together
-with versions, machine and a yardstick: the CPU time of one fixed hash, which shows how much other work on the machine
-slowed the figures down. `flower_secagg.py` does the measuring, in the peer's own environment.
+Other benchmarks take `peer_rows`, or `stage_row` and `round_rows` in turn with their own measuring. One client's
+masking stage takes seconds and is measured in every run, so that it is paired with ours; whole rounds take many minutes
+and are kept in benchmarks/out/flower.json together with versions, machine and a yardstick: the CPU time of one fixed
+hash, which shows how much other work on the machine slowed the figures down. `peers/flower_secagg.py` does the
+measuring, in the peer's own environment.
 """
 
 import hashlib
@@ -85,8 +86,7 @@ class PeerRow:
 def peer_rows() -> tuple[PeerRow, ...]:
     """Every figure, measured or from the cache; none, with a line on standard error, if Flower cannot be installed."""
     try:
-        PEER.install()
-        return (*_stage_rows(), *_round_rows(_cached_rounds()))
+        return (*(stage_row(neighbours) for neighbours in NEIGHBOURS), *round_rows())
     except PeerUnavailable as error:
         print(f"no figures of Flower: {error}", file=sys.stderr)
         return ()
@@ -109,21 +109,36 @@ def machine() -> str:
     return f"{models[0] if models else platform.processor()}, {os.cpu_count()} cores, {platform.platform()}"
 
 
-def _stage_rows() -> Iterator[PeerRow]:
-    for neighbours in NEIGHBOURS:
-        before = yardstick()
-        arguments = ("masking", "--neighbours", str(neighbours), "--runs", str(STAGE_RUNS))
-        measured = PEER.run(SCRIPT, *arguments, seconds=ROUND_SECONDS)
-        yield PeerRow(
-            kind="masking",
-            clients=1,
-            neighbours=neighbours,
-            dropped=0,
-            metric="client",
-            cpu_seconds=measured["cpu_seconds"],
-            runs=STAGE_RUNS,
-            yardstick=(before + yardstick()) / 2,
-        )
+def stage_row(neighbours: int) -> PeerRow:
+    """One client's masking stage, measured now.
+
+    Raises:
+        PeerUnavailable: Flower cannot be installed or run.
+    """
+    PEER.install()
+    before = yardstick()
+    arguments = ("masking", "--neighbours", str(neighbours), "--runs", str(STAGE_RUNS))
+    measured = PEER.run(SCRIPT, *arguments, seconds=ROUND_SECONDS)
+    return PeerRow(
+        kind="masking",
+        clients=1,
+        neighbours=neighbours,
+        dropped=0,
+        metric="client",
+        cpu_seconds=measured["cpu_seconds"],
+        runs=STAGE_RUNS,
+        yardstick=(before + yardstick()) / 2,
+    )
+
+
+def round_rows() -> tuple[PeerRow, ...]:
+    """All whole rounds, from the cache as far as it has them.
+
+    Raises:
+        PeerUnavailable: Flower cannot be installed or run.
+    """
+    PEER.install()
+    return tuple(_round_rows(_cached_rounds()))
 
 
 def _round_rows(rounds: dict[str, list[dict[str, Any]]]) -> Iterator[PeerRow]:

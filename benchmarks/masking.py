@@ -4,9 +4,10 @@
     make bench-masking JSON=FILE  also writes rows {case, metric, unit, ours, peer, floor}
 
 ``floor`` is what the arithmetic alone costs at rates measured in the same run: for each mask one pass of keystream
-and one addition of the vector. ``peer`` is Flower 1.41's SecAgg+ with the same vector and resolution, installed into
-`benchmarks/peers/.venv` on first use (PEER=0 leaves it out) and run in turn with ours. Figures are CPU seconds of one
-thread, medians of five runs (whole rounds of the peer: one run); wall times with two threads are given beside them.
+and one addition of the vector. ``peer`` is Flower 1.41's SecAgg+ with the same vector and resolution, installed into an
+environment of its own on first use (PEER=0 leaves it out); its masking stage is run in turn with ours, its whole rounds
+are kept between runs (see `_flower`; FRESH=1 measures them anew). Figures are CPU seconds of one thread, medians of
+five runs (of three for the peer's rounds of 50 and 100); wall times with two threads are given beside them.
 
 Promised: masking at most 1.5 times the floor and at least 8 times faster than the peer; whole rounds at most 1/20
 (50 members, complete graph) and 1/15 (100 members, 30 neighbours) of the peer's CPU; the coordinator at most twice
@@ -16,7 +17,6 @@ a plain sum over the same signed vectors. The script exits 1 if one does not hol
 import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -31,21 +31,23 @@ from rich.console import Console
 from rich.table import Table
 
 mpl.use("Agg")  # no display needed; must come before pyplot
+from _flower import PeerRow, round_rows, stage_row, yardstick
 from _masked_round import Case, Costs, layout_for, masked_round
+from _peer_venv import PeerUnavailable
 from matplotlib import pyplot as plt
 
 from fedseal_crypto.encoding import RingVector
 from fedseal_crypto.masking._keystream import Mask, apply_masks
 from fedseal_crypto.secret import SecretBytes
 
-HERE = Path(__file__).parent
-OUT = HERE / "out"
-PEERS = HERE / "peers"
+OUT = Path(__file__).parent / "out"
 RUNS = 5
 BLOCK = 128 << 10
 NEIGHBOURS = (10, 30, 100)
 ROUNDS = (
     Case(members=10),
+    Case(members=10, dropped=1),
+    Case(members=10, dropped=3),
     Case(members=50),
     Case(members=50, dropped=5),
     Case(members=50, dropped=15),
@@ -110,28 +112,26 @@ def measure_rates() -> Rates:
     )
 
 
-def peer_python() -> Path | None:
-    """The peer's interpreter, in an environment of its own; None if it is not wanted or cannot be installed."""
+def peer_stage(neighbours: int) -> float | None:
+    """CPU seconds of the peer's masking stage, or None if it is not wanted or cannot be installed."""
     if os.environ.get("PEER") == "0":
         return None
-    python = PEERS / ".venv" / "bin" / "python"
-    if not python.exists():
-        try:
-            subprocess.run([sys.executable, "-m", "venv", str(PEERS / ".venv")], check=True)
-            install = [str(python), "-m", "pip", "install", "--quiet", "-r", str(PEERS / "flower.txt")]
-            subprocess.run(install, check=True)
-        except subprocess.CalledProcessError:
-            print("the peer could not be installed; its columns stay empty")
-            return None
-    return python
-
-
-def peer_says(python: Path | None, *arguments: object) -> object:
-    """What the peer's script prints, or None without a peer."""
-    if python is None:
+    try:
+        return stage_row(neighbours).cpu_seconds
+    except PeerUnavailable as error:
+        print(f"no figures of the peer: {error}", file=sys.stderr)
         return None
-    command = [str(python), str(PEERS / "flower.py"), *map(str, arguments)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+
+
+def peer_rounds() -> tuple[PeerRow, ...]:
+    """The peer's whole rounds; none if it is not wanted or cannot be installed."""
+    if os.environ.get("PEER") == "0":
+        return ()
+    try:
+        return round_rows()
+    except PeerUnavailable as error:
+        print(f"no figures of the peer: {error}", file=sys.stderr)
+        return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +156,7 @@ class Masking:
     peer: float | None
 
 
-def measure_masking(neighbours: int, rates: Rates, python: Path | None) -> Masking:
+def measure_masking(neighbours: int, rates: Rates) -> Masking:
     """Ours and the peer's in turn."""
     layout = layout_for(Case(members=100))
     generator = np.random.default_rng(0)
@@ -164,7 +164,6 @@ def measure_masking(neighbours: int, rates: Rates, python: Path | None) -> Maski
     values = {"update": update, "weight": np.array([100.0]), "clipped": np.array([0.0])}
     words: RingVector = layout.encode(values, generator=generator).words
     masks = [Mask(SecretBytes(os.urandom(32)), add=i % 2 == 0) for i in range(neighbours + 1)]
-    stage = peer_says(python, "stage", neighbours, RUNS)
     return Masking(
         neighbours=neighbours,
         ours=median_of(lambda: apply_masks(words.copy(), masks)),
@@ -172,7 +171,7 @@ def measure_masking(neighbours: int, rates: Rates, python: Path | None) -> Maski
         floor=rates.masks(neighbours + 1, layout.wire_bytes),
         wall_one=median_of(lambda: apply_masks(words.copy(), masks), clock=time.perf_counter),
         wall_two=median_of(lambda: apply_masks(words.copy(), masks, workers=2), clock=time.perf_counter),
-        peer=statistics.median(stage) if isinstance(stage, list) else None,
+        peer=peer_stage(neighbours),
     )
 
 
@@ -187,9 +186,10 @@ class WholeRound:
     peer: dict[str, float] | None
 
 
-def measure_round(case: Case, rates: Rates, python: Path | None) -> WholeRound:
-    """The median run of ours by total, and one of the peer's."""
-    peer = peer_says(python, "round", case.members, case.neighbours or 0, case.dropped)
+def measure_round(case: Case, rates: Rates, peer_rows: tuple[PeerRow, ...]) -> WholeRound:
+    """The median run of ours by total, and the peer's figures by metric."""
+    wanted = (case.members, case.degree, case.dropped * 100 // case.members)
+    peer = {row.metric: row.cpu_seconds for row in peer_rows if (row.clients, row.neighbours, row.dropped) == wanted}
     runs = sorted((masked_round(case) for _ in range(RUNS)), key=lambda costs: costs.total)
     size, stay = runs[0].vector, case.members - case.dropped
     # A dropped member's masks with the survivors among its neighbours are taken out by the server.
@@ -200,7 +200,7 @@ def measure_round(case: Case, rates: Rates, python: Path | None) -> WholeRound:
         ours=runs[RUNS // 2],
         floor=stay * rates.masks(case.degree + 1, size) + server,
         server_floor=server,
-        peer={str(k): float(v) for k, v in peer.items()} if isinstance(peer, dict) else None,
+        peer=peer or None,
     )
 
 
@@ -357,16 +357,21 @@ def broken_promises(maskings: list[Masking], rounds: list[WholeRound]) -> list[s
 def main() -> int:
     """Measure everything; 0 when the promises hold."""
     console = Console(width=150)
-    python = peer_python()
     rates = measure_rates()
     maskings, rounds = [], []
     for neighbours in NEIGHBOURS:
         with console.status(f"masking with {neighbours} neighbours"):
-            maskings.append(measure_masking(neighbours, rates, python))
+            maskings.append(measure_masking(neighbours, rates))
+    peer_rows = peer_rounds()
     for case in ROUNDS:
         with console.status(case.name):
-            rounds.append(measure_round(case, rates, python))
+            rounds.append(measure_round(case, rates, peer_rows))
     console.print(*tables(rates, maskings, rounds))
+    if peer_rows:
+        then = statistics.median(row.yardstick for row in peer_rows)
+        console.print(
+            f"yardstick (a fixed hash): {yardstick():.0f} ms now, {then:.0f} ms when the peer's rounds were measured"
+        )
     plot(maskings, rounds, OUT / "masking.png")
     console.print(f"plot: {OUT / 'masking.png'}")
     if os.environ.get("JSON"):

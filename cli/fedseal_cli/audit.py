@@ -114,7 +114,7 @@ def export(
         party.database.run("audit.checkpoint", lambda session: log.checkpoint(session, moment))
 
         def work(session: Session) -> Exported:
-            return log.export(session, out, documents_of(session, log))
+            return log.export(session, out, documents_of(session, log, folder))
 
         done = party.read(work)
     if as_json:

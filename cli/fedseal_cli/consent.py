@@ -10,10 +10,11 @@ import typer
 from fedseal_cli.authority_options import now
 from fedseal_cli.commands import JsonOption, command, noun
 from fedseal_cli.local_options import NodeOption, OptionalAsOption, open_node, optional_person
-from fedseal_cli.output import day, instant, print_json, print_table, say
+from fedseal_cli.output import day, instant, note, print_json, print_table, say
 from fedseal_cli.secrets_input import PassphraseFile
 
 if TYPE_CHECKING:
+    from fedseal.local import LocalParty
     from fedseal_governance.consent import RecordedConsent
 
 app = noun(
@@ -42,6 +43,7 @@ def import_(
 
     with open_node(node) as party:
         person = optional_person(as_, passphrase_file)
+        _note_unregistered(party, dataset)
         report = party.run(
             "consent.import", lambda act: consent.import_consents(act, dataset, file), now=now(), person=person
         )
@@ -59,6 +61,18 @@ def import_(
     say(f"{report.rows} rows: {report.added} consents added, {report.known} were known.")
     if report.withdrawn:
         say(f"{report.withdrawn} rows were left out, because the person has withdrawn since.")
+
+
+def _note_unregistered(party: "LocalParty", dataset: str) -> None:
+    """Warn about a misspelt dataset: consents may be imported before the data, but hardly ever are."""
+    from fedseal_governance.datasets import list_registered
+    from fedseal_governance.documents import suggestion
+
+    known = [item.name for item in party.read(list_registered)]
+    if dataset not in known:
+        near = suggestion(dataset, known)
+        hint = f"; did you mean {near}?" if near else "; check its name."
+        note(f"No dataset {dataset} is registered at this node{hint}")
 
 
 @command(

@@ -6,10 +6,12 @@ into the bundle, in the exact bytes that were hashed; what the log does not name
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from fedseal.artefacts import ArtefactFolder
 from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.dsse import SignedDocument
 from fedseal_crypto.errors import CryptoError
@@ -17,16 +19,29 @@ from fedseal_governance.audit import AuditLog
 from fedseal_governance.datasets import list_registered
 from fedseal_governance.participation import NodeJobRow
 from fedseal_governance.policy.store import list_policies
-from fedseal_governance.runs import JobRow
+from fedseal_governance.runs import ArtefactRow, JobRow
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-def documents_of(session: Session, log: AuditLog) -> dict[Digest, bytes]:
-    """Every stored document that an entry names, by digest."""
+def documents_of(session: Session, log: AuditLog, folder: Path) -> dict[Digest, bytes]:
+    """Every stored document that an entry names, by digest.
+
+    Args:
+        session: The party's database.
+        log: Its audit log.
+        folder: The party's folder; a coordinator keeps the policies that nodes showed, and refused jobs, in files.
+    """
     named = _named(session, log)
     held = {sha256_hex(data): data for data in _stored(session)}
-    return {digest: data for digest, data in held.items() if digest in named}
+    found = {digest: data for digest, data in held.items() if digest in named}
+    files = ArtefactFolder(folder / "artefacts")
+    # broadcasts, states and models are files of a job, not documents
+    products = set(session.scalars(select(ArtefactRow.digest)))
+    for digest in named - set(found) - products:
+        if files.path(digest).is_file():
+            found[Digest(digest)] = files.get(digest)
+    return found
 
 
 def _named(session: Session, log: AuditLog) -> frozenset[str]:

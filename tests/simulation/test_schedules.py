@@ -20,6 +20,7 @@ QUICK_SPARSE = range(4)
 SOAK = 9_700
 SOAK_SPARSE = 300
 BLOCK = 100
+SPARSE_BLOCK = 50
 
 NOTICED_AS = {
     Sabotage.CLOSE_BEFORE_STORING: {Failure.TWO_STORIES, Failure.HONEST_REFUSED},
@@ -84,11 +85,11 @@ def test_many_schedules(first: int) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("first", range(0, SOAK_SPARSE, BLOCK))
+@pytest.mark.parametrize("first", range(0, SOAK_SPARSE, SPARSE_BLOCK))
 def test_many_schedules_on_a_sparse_graph(first: int) -> None:
-    reports = [play(seed, sparse=True) for seed in range(first, first + BLOCK)]
-    assert summed_up(reports)["completed"] >= BLOCK / 2
-    assert len(crashed_at(reports)) >= 0.75 * len(crash_sites(sparse=True))
+    reports = [play(seed, sparse=True) for seed in range(first, first + SPARSE_BLOCK)]
+    assert summed_up(reports)["completed"] >= SPARSE_BLOCK / 2
+    assert len(crashed_at(reports)) >= len(crash_sites(sparse=True)) / 2
 
 
 @pytest.mark.parametrize("sabotage", list(Sabotage))

@@ -64,7 +64,7 @@ def export_log(party: LocalParty, target: Path) -> None:
     key = folder.identity_key(PASSPHRASE if folder.needs_passphrase() else None)
     log = AuditLog(log_origin(folder.federation, folder.name), key)
     party.database.run("audit.checkpoint", lambda session: log.checkpoint(session, utc_now()))
-    documents = party.read(lambda session: documents_of(session, log))
+    documents = party.read(lambda session: documents_of(session, log, party.folder.path))
     party.read(lambda session: log.export(session, target, documents))
 
 

@@ -136,12 +136,13 @@ class Federation:
         *,
         trap: Trap | None = None,
         file_bytes: int | None = None,
-        folder: Path | None = None,
+        clock_offset: float = 0.0,
     ) -> PartyProcess:
         """Start a node; it connects when it can."""
         self._retire(self.nodes.get(name))
-        arguments = ("node", "run", "--folder", str(folder or self.folder / name), "--coordinator", self.address)
-        self.nodes[name] = PartyProcess(name, Launch(arguments=arguments, trap=trap, file_bytes=file_bytes))
+        arguments = ("node", "run", "--folder", str(self.folder / name), "--coordinator", self.address)
+        launch = Launch(arguments=arguments, trap=trap, file_bytes=file_bytes, clock_offset=clock_offset)
+        self.nodes[name] = PartyProcess(name, launch)
         return self.nodes[name]
 
     def wait_present(self, *names: str) -> None:

@@ -103,6 +103,11 @@ def fresh_revocations(folder: Path) -> bytes:
         return office.revocations_pem()
 
 
+def revocations(folder: Path) -> bytes:
+    """The revocation list that a party holds."""
+    return PartyFolder.load(folder).revocations_pem()
+
+
 def prepare_node(folder: Path, node: str, *, data: Path | None = None, officers: Path | None = None) -> None:
     """Register the node's dataset, import its consents, and have its policy approved by two officers."""
     with open_party(folder / node) as party:

@@ -1,4 +1,4 @@
-"""A node whose every word the test decides: real gRPC, a real certificate, the protocol's own code where it is honest."""
+"""A node whose every word the test decides: real gRPC, a real certificate, and the protocol's code where honest."""
 
 import queue
 import secrets
@@ -184,9 +184,7 @@ class ScriptedNode:
         report = pb.NodeReport(session=session or self.session, verdict=verdict, message=message)
         self.stub.Report(report, timeout=_SECONDS)
 
-    def contribute(
-        self, attempt: Attempt, header: bytes, pieces: Iterable[bytes], *, size: int | None = None
-    ) -> None:
+    def contribute(self, attempt: Attempt, header: bytes, pieces: Iterable[bytes], *, size: int | None = None) -> None:
         announced = attempt.layout.wire_bytes if size is None else size
 
         def parts() -> Iterator[pb.ContributionPart]:

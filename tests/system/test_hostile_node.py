@@ -109,9 +109,7 @@ def cut_off(node: ScriptedNode, attempt: Attempt, masked: MaskedInput) -> None:
 
 
 @pytest.mark.parametrize("send", [cut_off, too_short, truncated, too_long, not_what_was_signed])
-def test_vector_that_is_not_whole(
-    idle: Federation, hostile: ScriptedNode, tmp_path: Path, send: Sender
-) -> None:
+def test_vector_that_is_not_whole(idle: Federation, hostile: ScriptedNode, tmp_path: Path, send: Sender) -> None:
     job = submit(idle, hostile)
     attempt, masked = up_to_the_vector(hostile)
     send(hostile, attempt, masked)
@@ -123,7 +121,7 @@ def test_vector_that_is_not_whole(
     ("begin", "words"),
     [
         pytest.param(0.0, "the check word of the sum", id="everywhere"),
-        pytest.param(0.5, "impossible", id="where-no-check-word-is"),
+        pytest.param(0.5, "larger than 4 contributions can give", id="where-no-check-word-is"),
     ],
 )
 def test_vector_full_of_not_a_number(
@@ -148,9 +146,7 @@ def test_vector_full_of_not_a_number(
     evidence.assert_sound(idle, job, tmp_path)
 
 
-def test_messages_that_break_the_rules_change_nothing(
-    idle: Federation, hostile: ScriptedNode, tmp_path: Path
-) -> None:
+def test_messages_that_break_the_rules_change_nothing(idle: Federation, hostile: ScriptedNode, tmp_path: Path) -> None:
     """Each is refused, the right message is still taken after it, and the node is in the sum."""
     job = submit(idle, hostile)
     attempt, advertisement = hostile.enter(hostile.wait("round_start").round_start)
@@ -194,11 +190,8 @@ def test_repeated_header_with_other_bytes_does_not_replace_the_vector(
     job = submit(idle, hostile, step_seconds=5)
     attempt, masked = up_to_the_vector(hostile)
     hostile.send(attempt, masked)
-    try:
-        hostile.contribute(attempt, masked.header.encode(), [bytes(attempt.layout.wire_bytes)])
-    except grpc.RpcError as error:
-        # The honest nodes may have ended the step in the meantime.
-        assert error.code() is grpc.StatusCode.FAILED_PRECONDITION, error.details()
+    # The same header: taken as a repetition, whatever step the round has come to.
+    hostile.contribute(attempt, masked.header.encode(), [bytes(attempt.layout.wire_bytes)])
     hostile.close()
     idle.start_coordinator()
     idle.wait_ended(job)
@@ -224,8 +217,6 @@ def test_shares_that_cannot_be_opened_end_the_job_with_a_name(
 
 def spoiled(bundle: ShareBundle, node: ScriptedNode) -> ShareBundle:
     """The same bundle with one bit of each sealed share flipped, signed properly."""
-    shares = tuple(
-        replace(item, sealed=bytes([item.sealed[0] ^ 1]) + item.sealed[1:]) for item in bundle.shares
-    )
+    shares = tuple(replace(item, sealed=bytes([item.sealed[0] ^ 1]) + item.sealed[1:]) for item in bundle.shares)
     unsigned = replace(bundle, shares=shares)
     return replace(unsigned, signature=node.sign(unsigned.signed()))

@@ -63,6 +63,29 @@ def test_round_fails_below_the_threshold_and_completes_when_they_return(
         assert states["training", 1] is AttemptState.COMPLETED
 
 
+def test_the_first_round_fails_and_the_coordinator_restarts(idle: Federation, tmp_path: Path) -> None:
+    """Nothing has completed yet, so only the number of the attempt tells that there was one."""
+    die = Trap(owner="connection", call=r"^report\|.*statistics round 1\|ShareBundle", moment="before")
+    idle.start_coordinator(trap=Trap(owner="coordinator", call=r"^fail_round", moment="after"))
+    for node in NODES:
+        idle.start_node(node, trap=die if node in VICTIMS else None)
+    idle.wait_present(*NODES)
+    job = idle.submit(JOB)
+    assert idle.require_coordinator().wait() == -9
+    for node in VICTIMS:
+        assert idle.nodes[node].wait() == -9
+        idle.start_node(node)
+    idle.start_coordinator()
+    idle.wait_ended(job)
+    evidence.assert_finished(idle, job, tmp_path)
+    assert outcomes(idle, job) == [
+        ("statistics", 0, "failed"),
+        ("statistics", 1, "completed"),
+        ("training", 0, "completed"),
+        ("evaluation", 0, "completed"),
+    ]
+
+
 def test_what_was_half_opened_is_never_opened_again(idle: Federation, tmp_path: Path) -> None:
     """Two nodes had released their shares; nobody can know whether a second sum would isolate somebody."""
     job = start_with_victims(idle, rf"^report\|.*{ROUND}\|Unmasking")

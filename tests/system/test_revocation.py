@@ -90,6 +90,20 @@ def test_coordinator_restarts_in_the_round_of_a_revoked_node(idle: Federation, t
     assert "revoked" in reasons["training", 0]
 
 
+def test_node_knows_a_newer_list_than_the_coordinator(idle: Federation, tmp_path: Path) -> None:
+    """It keeps its own and goes on; the list says nothing against anybody here."""
+    newer = founding.revoke(idle.folder, "person/katherine")
+    (idle.folder / "hungary" / "certificates" / "revocations.pem").write_bytes(newer)
+    idle.start()
+    detail = idle.run(SmallJob(rounds=1))
+    # The policies that she had signed are no longer in force anywhere that knows of it.
+    refusing = {answer.node for answer in detail.answers if answer.answer == "refused"}
+    assert refusing <= {"hungary"}
+    evidence.assert_finished(idle, detail.summary.job, tmp_path)
+    assert idle.nodes["hungary"].running
+    assert founding.revocations(idle.folder / "hungary") == newer
+
+
 def test_too_few_nodes_are_left(idle: Federation, tmp_path: Path) -> None:
     idle.configure_coordinator(patience_seconds=3, return_seconds=1)
     held = HeldJob(idle)

@@ -67,7 +67,7 @@ def attendance(federation: Federation, name: str = "hungary") -> pb.Attendance:
 
 def refusal_of_attendance(federation: Federation, files: TlsMaterial, message: pb.Attendance) -> grpc.RpcError:
     with channel(federation, files) as opened, pytest.raises(grpc.RpcError) as caught:
-        next(CoordinationStub(opened).Attend(message, timeout=20))
+        next(iter(CoordinationStub(opened).Attend(message, timeout=20)))
     return caught.value
 
 
@@ -151,7 +151,7 @@ def test_expired_certificate_is_refused(tmp_path: Path) -> None:
         assert error.code() is grpc.StatusCode.UNAVAILABLE
         founding.enrol(old, Enrolment(kind="node", name="cleveland"))
         with channel(federation, material(federation, "cleveland")) as opened:
-            welcome = next(CoordinationStub(opened).Attend(attendance(federation, "cleveland"), timeout=20))
+            welcome = next(iter(CoordinationStub(opened).Attend(attendance(federation, "cleveland"), timeout=20)))
         assert welcome.WhichOneof("kind") == "welcome"
         federation.assert_no_traceback()
     finally:

@@ -78,7 +78,7 @@ def export_log(party_folder: Path, bundle: Path, *, now: datetime) -> int:
         party.database.run("audit.checkpoint", lambda session: log.checkpoint(session, now))
 
         def work(session: Session) -> int:
-            return log.export(session, bundle, documents_of(session, log)).size
+            return log.export(session, bundle, documents_of(session, log, party_folder)).size
 
         return party.read(work)
 

@@ -52,13 +52,13 @@ def first_flaw(consent: Consent, *, today: date) -> Flaw | None:
         consent: what was entered.
         today: the present day (UTC), after which nobody can have consented.
     """
-    if not _is_plain(consent.pseudonym, PSEUDONYM_LENGTH):
+    if not _is_plain(consent.pseudonym, PSEUDONYM_LENGTH) or " " in consent.pseudonym:
         # The value is left out: it could be a name that should not be here.
         return Flaw(
             column="pseudonym",
             value="",
-            fault=f"it is not 1 to {PSEUDONYM_LENGTH} printable characters",
-            remedy="enter the record's pseudonym",
+            fault=f"it is not 1 to {PSEUDONYM_LENGTH} printable characters without spaces",
+            remedy="enter the record's pseudonym, never a name",
         )
     problem = problem_with(consent.purpose)
     if problem is not None:

@@ -122,7 +122,7 @@ def _from_client(message: WireMessage) -> ClientMessage:
     return message
 
 
-def _require_own(message: WireMessage, sender: ClientId) -> None:
+def _require_own(message: WireMessage | ClientMessage, sender: ClientId) -> None:
     named = getattr(message, "client", None)
     if named != sender:
         sentence = f"{sender} sent a message in the name of {named}"

@@ -141,7 +141,9 @@ class JobDesk:
             raise RefusalError(sentence)
         if node in self._answers:
             return
-        self._around.ledger.answer(self.digest, node, verdict, now=now)
+        session = self._around.attendance.get(node)
+        policies = () if session is None else session.policies
+        self._around.ledger.answer(self.digest, node, verdict, policies=policies, now=now)
         self._answers[node] = verdict.accepted
         text = "accepts" if verdict.accepted else "refuses"
         self._publish("answer", node=node, text=f"{node} {text}")

@@ -222,8 +222,11 @@ class Ledger:
         state, published = unpack_state(tensors)
         return Progress(stage=stage, round=number, attempt=attempt, state=state, published=published)
 
-    def answer(self, digest: Digest, node: str, verdict: pb.JobVerdict, *, now: datetime) -> None:
-        """Store a node's answer to the offer."""
+    def answer(
+        self, digest: Digest, node: str, verdict: pb.JobVerdict, *, policies: Sequence[bytes], now: datetime
+    ) -> None:
+        """Store a node's answer to the offer, with the signed policy file that decided if the node has shown it."""
+        envelope = self._keep_policy(verdict.policy, policies)
         reasons = [
             {"clause": item.clause, "sentence": item.sentence, "allowed": item.allowed} for item in verdict.reasons
         ]
@@ -242,9 +245,8 @@ class Ledger:
             )
             refusing = [item for item in reasons if not item["allowed"]]
             kind = "job.accepted" if verdict.accepted else "job.declined"
-            self._note(
-                session, now, kind, f"node/{node}", f"job/{digest}", {"policy": verdict.policy, "refusals": refusing}
-            )
+            details = {"policy": verdict.policy, "policy_envelope": envelope, "refusals": refusing}
+            self._note(session, now, kind, f"node/{node}", f"job/{digest}", details)
 
         self.database.run("job.answer", work)
 
@@ -526,6 +528,15 @@ class Ledger:
     def _forget_messages(self, session: Session, address: RoundAddress) -> None:
         """Masking messages are of no use once an attempt has ended, and nobody should keep them."""
         runs.forget_messages(session, key_of(address))
+
+    def _keep_policy(self, digest: str, policies: Sequence[bytes]) -> Digest | None:
+        """Keep the policy with that digest and its officers' signatures, for the audit bundle."""
+        for envelope in policies:
+            content = SignedDocument.from_json(envelope).payload
+            if sha256_hex(content) == digest:
+                self.artefacts.put(content)
+                return self.artefacts.put(envelope)
+        return None
 
     def _keep(self, session: Session, job: str, kind: str, data: bytes) -> Digest:
         digest = self.artefacts.put(data)

@@ -38,9 +38,9 @@ STATEMENT = DisclosureStatement(
         "Every node trains the current model on its own rows and contributes how the model changed, "
         "weighted by its number of rows. The coordinator learns the weighted sum of the changes over all "
         "nodes of the cohort together, the cohort's number of training rows, its summed training loss and "
-        "how many numbers were clipped, and sends the new model to every node. No node's change or loss is "
-        "seen by anyone. No node's number of rows is sent either, but it follows by subtraction from the "
-        "cohort's numbers of two rounds if that node alone left or joined between them."
+        "how many numbers were clipped, and sends the new model to every node. No node's change, number of "
+        "rows or loss is sent. But if one node alone leaves or joins between two rounds, its number of rows "
+        "follows by subtraction from the cohort's numbers, and its loss roughly so."
     ),
     quantities=(
         Quantity(

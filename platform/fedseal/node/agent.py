@@ -12,6 +12,7 @@ Rules kept here:
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -200,20 +201,20 @@ class Agent:
             if not isinstance(message, ServerMessage):
                 sentence = f"{address}: a {type(message).__name__} is not a message for a node"
                 raise PeerFault(sentence)
-            self._answer(current, message, repeated=step.payload == current.last)
-            current.last = step.payload
+            send = self._answer(current, message, repeated=step.payload == current.last)
+            current.last = step.payload  # made and stored, whatever becomes of sending it
+            send()
 
-    def _answer(self, current: _Current, message: ServerMessage, *, repeated: bool) -> None:
+    def _answer(self, current: _Current, message: ServerMessage, *, repeated: bool) -> Callable[[], None]:
+        """Make and store the answer to a step; returns what sends it."""
         opened, address = current.opened, current.address
         client = opened.client
         if isinstance(message, ShareDelivery):
-            masked = client.answer(message, None if repeated else opened.work())
-            if isinstance(masked, MaskedInput):
-                self._send_vector(address, masked)
-            return
-        answer = client.answer(message)
+            answer = client.answer(message, None if repeated else opened.work())
+        else:
+            answer = client.answer(message)
         if isinstance(answer, MaskedInput):
-            return
+            return partial(self._send_vector, address, answer)
         match message:
             case Roster() | Openings():
                 check_earlier_attempts(opened)
@@ -225,7 +226,7 @@ class Agent:
                 self._me.ledger.unmask_released(address, now=self._me.clock())
             case _:
                 pass
-        self._send_message(address, answer.encode())
+        return partial(self._send_message, address, answer.encode())
 
     def _leave_round(self, end: pb.RoundEnd) -> None:
         address = RoundAddress.from_wire(end.address)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from fedseal_governance.jobs import JobDocument, load_job
 from fedseal_governance.policy import Decision, NodeFacts, PolicyDocument, decide, load_policy
-from fedseal_governance.purposes import TERMS
+from fedseal_governance.purposes import TERMS, permits
 from fedseal_governance.vocabulary import Disclosure, JobKind, Protection
 
 DAY = datetime(2026, 5, 4, 9, 30, tzinfo=UTC)
@@ -290,7 +290,9 @@ def restricted(policy: dict[str, Any], which: str, amount: int) -> dict[str, Any
         place, key = drop[which]
         place[key] = place[key][:amount] + place[key][amount + 1 :]
     elif which == "narrower purpose":
-        new["purposes"] = [*new["purposes"][1:], PURPOSES[-1]] if PURPOSES[-1] not in new["purposes"] else []
+        first, *others = new["purposes"]
+        if PURPOSES[-1] not in new["purposes"] and permits(first["code"], PURPOSES[-1]["code"]):
+            new["purposes"] = [*others, PURPOSES[-1]]
     elif which in ("max_rounds", "max_local_epochs"):
         new["jobs"][which] -= amount
     elif which == "disclosure":

@@ -51,6 +51,7 @@ class RecordingOutbox:
     Attributes:
         artefacts: what a download gives, by the digest that was asked for; a hostile coordinator stores lies here.
         answer: called with each report, and may refuse it.
+        turns_away: how many vectors are received and not taken.
     """
 
     reports: list[pb.NodeReport] = field(default_factory=list)
@@ -58,6 +59,7 @@ class RecordingOutbox:
     artefacts: dict[str, bytes] = field(default_factory=dict)
     downloads: list[tuple[str, str, int]] = field(default_factory=list)
     answer: Callable[[pb.NodeReport], None] = field(default=lambda _report: None)
+    turns_away: int = 0
 
     def report(self, report: pb.NodeReport) -> None:
         self.reports.append(report)
@@ -65,6 +67,10 @@ class RecordingOutbox:
 
     def contribute(self, header: pb.ContributionHeader, pieces: Callable[[], Iterator[bytes]]) -> None:
         self.vectors.append((header, b"".join(pieces())))
+        if self.turns_away:
+            self.turns_away -= 1
+            message = "not now"
+            raise CallRefused(message, grpc.StatusCode.ABORTED)
 
     def download(self, *, digest: str, job: str, size: int, target: Path) -> None:
         self.downloads.append((digest, job, size))
@@ -81,6 +87,7 @@ class QuietLog:
     reply: pb.CheckpointReply | None = None
     cosigned: list[pb.Cosignature] = field(default_factory=list)
     asked: list[int] = field(default_factory=list)
+    refuses_cosignatures: bool = False
 
     def fetch_checkpoint(self, known_size: int) -> pb.CheckpointReply:
         self.asked.append(known_size)
@@ -90,6 +97,9 @@ class QuietLog:
         return self.reply
 
     def cosign(self, cosignature: pb.Cosignature) -> None:
+        if self.refuses_cosignatures:
+            message = "attend first, then cosign"
+            raise RemoteError(message)
         self.cosigned.append(cosignature)
 
 

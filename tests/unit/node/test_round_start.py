@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from fedseal.rounds import RoundAddress
+from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal.wire.limits import ARTEFACT_BYTES, CERTIFICATE_BYTES, REVOCATION_BYTES, ROSTER_MEMBERS
 from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.encoding import WordRun
 from fedseal_crypto.identity import FederationName, PartyKind, Role
-from fedseal_crypto.masking import Advertisement, ClientId
+from fedseal_crypto.masking import Advertisement, ClientId, Step
 from tests.unit.node.attempts import Attempt, Coordinator, assert_ignored, assert_refused
 from tests.unit.node.papers import JobFile
 from tests.unit.node.parties import COORDINATOR, NODES, NOW, Consortium
@@ -421,3 +422,52 @@ def test_a_job_that_was_never_offered(coordinator: Coordinator, consortium: Cons
 
 def test_steps_before_any_round_are_ignored(coordinator: Coordinator) -> None:
     assert_ignored(coordinator.site, lambda: coordinator.attempt().instruct(b"anything"))
+
+
+def test_refusals_of_jobs_never_offered_do_not_fill_the_log(coordinator: Coordinator, consortium: Consortium) -> None:
+    """The first hundred are evidence; the coordinator is told each time."""
+    site = coordinator.site
+    stranger = Coordinator(site, JobFile(name="stranger").signed(consortium))
+    start = pb.Instruction(round_start=stranger.attempt().start())
+    for _ in range(103):
+        site.agent.handle(start)
+    assert len(site.audit("round.refused")) == 100
+    assert len(site.left_since((0, 0)).refusals) == 103
+
+
+def test_nothing_is_fetched_for_a_round_that_is_refused_anyway(coordinator: Coordinator) -> None:
+    """A broadcast may be large; it is asked for when everything else is right."""
+    coordinator.attempt(plan_digest=OTHER).begin()
+    coordinator.attempt(roster=[name for name in NODES if name != "zurich"]).begin(member_certificates=["x"] * 4)
+    assert coordinator.site.outbox.downloads == []
+    attempt = coordinator.attempt()
+    assert_refused(
+        coordinator.site,
+        lambda: attempt.begin(broadcast_size=10_000_000),
+        code="PeerFault",
+        says="a broadcast of 10000000 bytes is announced, [0-9]+ is the most",
+    )
+    assert coordinator.site.outbox.downloads == []
+
+
+def test_a_coordinator_that_does_not_hand_the_broadcast_out(coordinator: Coordinator) -> None:
+    """It has refused, not this node: the attempt is over and nothing is noted."""
+    attempt = coordinator.attempt()
+    start = attempt.start()
+    assert_ignored(coordinator.site, lambda: coordinator.site.tell(round_start=start))
+    assert coordinator.site.attempts(coordinator.job.digest) == ()
+    assert_still_enters(coordinator)
+
+
+def test_a_broken_line_while_the_vector_is_handed_in(coordinator: Coordinator) -> None:
+    """The coordinator turns the vector away and asks again: the same bytes leave, made and noted once."""
+    attempt, site = coordinator.attempt(), coordinator.site
+    delivery = attempt.reach(Step.MASK)
+    assert delivery is not None
+    site.outbox.turns_away = 1
+    attempt.instruct(delivery)
+    attempt.instruct(delivery)
+    [first, second] = site.outbox.vectors
+    assert first == second
+    assert len(site.audit("round.contributed")) == 1
+    assert site.left_since((0, 0)).refusals == []

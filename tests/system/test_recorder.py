@@ -1,0 +1,284 @@
+"""A coordinator learns of a node what is listed here and the sums that the methods' statements name; nothing else.
+
+Everything that a coordinator receives in a small job is recorded below its own code, and everything that it has
+stored afterwards is read. A field that is not in a list here fails the test: whoever adds one must say here, and in
+the methods' statements, what it tells about a node.
+"""
+
+import dataclasses
+import json
+import re
+import threading
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from sqlalchemy import select
+
+from fedseal.coordinator.attendance import Attendance
+from fedseal.coordinator.attendance import Session as NodeSession
+from fedseal.coordinator.config import CoordinatorSettings
+from fedseal.coordinator.server import start_coordinator
+from fedseal.local import open_party
+from fedseal.methods import programme, programme_statement, stage_plan
+from fedseal.wire._generated import coordination_pb2 as pb
+from fedseal_crypto.digests import sha256_hex
+from fedseal_crypto.dsse import SignedDocument
+from fedseal_crypto.masking import DecodeLimits, decode_message
+from fedseal_governance.datasets import load_schema
+from fedseal_governance.jobs import load_job
+from fedseal_governance.tables import metadata
+from tests.system import evidence
+from tests.system.federation import Federation, SmallJob
+from tests.system.founding import EXAMPLES, NODES
+from tests.system.recorder import Received, Recorder, field_paths
+
+pytestmark = pytest.mark.system
+
+JOB = SmallJob(rounds=1)
+
+ADDRESS = {"address.job", "address.stage", "address.round", "address.attempt"}
+FROM_NODES = {
+    "Attend": {
+        *("protocol_version", "session", "identity_certificate", "software", "open_jobs"),
+        *("policies", "datasets.name", "datasets.schema"),
+    },
+    "Report": {
+        "session",
+        *(f"verdict.{name}" for name in ("job", "accepted", "policy")),
+        *(f"verdict.reasons.{name}" for name in ("clause", "sentence", "allowed")),
+        *(f"message.{name}" for name in (*ADDRESS, "payload")),
+    },
+    "Contribute": {*(f"header.{name}" for name in (*ADDRESS, "session", "message", "size")), "data"},
+    "Download": {"digest", "job"},
+    "FetchCheckpoint": {"known_size"},
+    "Cosign": {"checkpoint", "cosignature"},
+}
+"""Fields of the messages that nodes send; `payload`, `header.message` and `data` are looked into further below."""
+
+MASKING = {
+    "Advertisement": {
+        *("client", "context0", "identity", "mask_key", "channel_key", "commitment"),
+        *("graph_commitment", "abandoned", "signature"),
+    },
+    "ShareBundle": {"client", "context", "shares", "shares.member", "shares.sealed", "signature"},
+    "MaskedInputHeader": {"client", "context", "digest", "signature"},
+    "Confirmation": {"client", "context", "survivors", "signature"},
+    "Unmasking": {
+        *("client", "context", "signature"),
+        *("self_mask", "self_mask.owner", "self_mask.share", "pairwise", "pairwise.owner", "pairwise.share"),
+    },
+}
+"""Fields of the protocol's messages: keys, shares, digests and signatures. Nothing in them depends on data."""
+
+FIGURES = {
+    "statistics": {"rows", "measured_share"},
+    "training": {"loss", "rows", "clipped_share"},
+    "evaluation": {"patients", "auc", "auc_uncertainty", "accuracy", "calibration_error", "log_loss", "brier"},
+}
+ALWAYS = {"bytes_up_per_node"}
+"""Published figures of each stage: computed from sums, or from the size of what was received."""
+
+STORED = {
+    "alembic_version": set[str](),
+    "jobs": {
+        *("digest", "name", "envelope", "schema", "submitted_by", "submitted_at", "state", "reason", "finished_at"),
+        *("stage", "round", "attempt", "state_digest", "record"),
+    },
+    "job_answers": {"job", "node", "accepted", "policy", "reasons", "at"},
+    "rounds": {
+        *("job", "stage", "round", "attempt", "parameters", "broadcast", "roster", "log_size", "started_at"),
+        *("ended_at", "state", "closed_steps", "reason", "survivors", "recovered", "figures"),
+    },
+    "artefacts": {"job", "kind", "digest", "size"},
+}
+"""Tables of the coordinator that may hold anything after a job, besides its audit log, and their columns."""
+
+ENTRIES = {
+    "job.submitted": {"name", "purpose", "dataset", "schema", "nodes", "envelope"},
+    "job.accepted": {"policy", "policy_envelope", "refusals"},
+    "job.running": {"reason"},
+    "job.finished": {"reason", "record", "model"},
+    "round.started": {
+        *("stage", "round", "attempt", "roster", "threshold", "minimum_cohort", "broadcast", "context"),
+    },
+    "round.completed": {"stage", "round", "attempt", "survivors", "recovered", "state"},
+}
+"""What the entries of the coordinator's audit log say."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Recording:
+    federation: Federation
+    job: str
+    record: bytes
+    received: tuple[Received, ...]
+
+    def of(self, method: str) -> list[Received]:
+        return [item for item in self.received if item.method == method and item.caller in NODES]
+
+
+@pytest.fixture(scope="module")
+def recording(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    """A small job with a recording coordinator in this process, and nodes in their own."""
+    federation = Federation.copied(template, tmp_path_factory.mktemp("recorder") / "federation")
+    recorder, present, stopping = Recorder(), threading.Semaphore(0), threading.Event()
+    serve, enter = grpc.server, Attendance.enter
+
+    def entered(self: Attendance, session: NodeSession) -> NodeSession | None:
+        previous = enter(self, session)
+        present.release()
+        return previous
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grpc, "server", lambda pool, options: serve(pool, interceptors=[recorder], options=options))
+        patch.setattr(Attendance, "enter", entered)
+        settings = CoordinatorSettings(listen=federation.address)
+        running = start_coordinator(federation.party("coordinator"), settings, stopping=stopping)
+        try:
+            for node in NODES:
+                federation.start_node(node)
+            assert all(present.acquire(timeout=30) for _ in NODES)
+            job = federation.submit(JOB)
+            detail = federation.wait_ended(job)
+            assert detail.summary.state == "finished"
+            for process in federation.nodes.values():
+                process.wait_for_line('"job ended"')
+        finally:
+            federation.stop()
+            running.stop()
+    return Recording(federation, job, detail.job_record, tuple(recorder.received))
+
+
+def test_nodes_call_only_these_methods_with_only_these_fields(recording: Recording) -> None:
+    seen: dict[str, set[str]] = {}
+    for item in recording.received:
+        if item.caller in NODES:
+            seen.setdefault(item.method, set()).update(field_paths(item.message))
+    assert set(seen) <= set(FROM_NODES)
+    for method, paths in seen.items():
+        assert paths <= FROM_NODES[method], f"{method}: {paths - FROM_NODES[method]}"
+    assert {"Attend", "Report", "Contribute", "Download"} <= set(seen)
+
+
+def test_masking_messages_hold_only_these_fields(recording: Recording) -> None:
+    limits = DecodeLimits(members=len(NODES), message_bytes=1 << 20)
+    payloads = [item.message.message.payload for item in recording.of("Report") if _kind(item) == "message"]
+    payloads += [item.message.header.message for item in recording.of("Contribute") if item.message.HasField("header")]
+    seen: dict[str, set[str]] = {}
+    for payload in payloads:
+        message = decode_message(payload, limits)
+        assert message.encode() == payload, "there is nothing beside what was decoded"
+        seen.setdefault(type(message).__name__, set()).update(_dataclass_paths(message))
+    assert set(seen) == set(MASKING)
+    for kind, paths in seen.items():
+        assert paths <= MASKING[kind], f"{kind}: {paths - MASKING[kind]}"
+
+
+def test_vectors_are_all_of_one_size_and_look_random(recording: Recording) -> None:
+    """The values in them are small numbers and zeros: in the clear they would compress to a fraction."""
+    sizes: dict[str, set[int]] = {}
+    vectors: dict[tuple[str, str], bytes] = {}
+    stage: dict[str, str] = {}
+    for item in recording.of("Contribute"):
+        if item.message.HasField("header"):
+            stage[item.caller] = item.message.header.address.stage
+            sizes.setdefault(stage[item.caller], set()).add(item.message.header.size)
+        else:
+            key = (stage[item.caller], item.caller)
+            vectors[key] = vectors.get(key, b"") + item.message.data
+    assert set(sizes) == set(FIGURES)
+    assert all(len(found) == 1 for found in sizes.values())
+    assert len(vectors) == len(NODES) * len(sizes)
+    for data in vectors.values():
+        assert len(zlib.compress(data, 9)) >= len(data)
+
+
+def test_sums_are_those_that_the_statements_name(recording: Recording) -> None:
+    job = load_job(JOB.to_yaml(), "job.yaml")
+    schema = load_schema((EXAMPLES / "schema.yaml").read_bytes(), "schema.yaml")
+    stages = programme(job)
+    named = {item.name for item in programme_statement(stages).quantities if item.party == "coordinator"}
+    for stage in stages:
+        own = {item.name for item in stage.method.statement.quantities if item.party == "coordinator"}
+        vectors = stage.method.vectors(stage_plan(job, schema, stage))
+        assert {spec.name for spec in vectors} <= own <= named
+    statement = json.loads(SignedDocument.from_json(recording.record).payload)
+    disclosed = " ".join(statement["predicate"]["disclosure"]["quantities"])
+    assert all(name in disclosed for name in named)
+
+
+def test_no_sentence_holds_a_count_of_a_node(recording: Recording) -> None:
+    texts = [
+        reason.sentence
+        for item in recording.of("Report")
+        if _kind(item) == "verdict"
+        for reason in item.message.verdict.reasons
+    ]
+    assert texts
+    for node in NODES:
+        rows = len((EXAMPLES / f"{node}.csv").read_text().splitlines()) - 1
+        used = {row.records for row in evidence.attempts(recording.federation, node, recording.job)}
+        for number in (rows, *used):
+            assert not any(re.search(rf"\b{number}\b", text) for text in texts)
+
+
+def test_stored_rows_hold_only_these_columns(recording: Recording) -> None:
+    with open_party(recording.federation.folder / "coordinator") as party:
+        for name, table in metadata.tables.items():
+            if name.startswith("audit_"):
+                continue
+            filled = party.read(lambda session, table=table: session.execute(select(table)).first())  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+            if name not in STORED:
+                assert filled is None, f"the coordinator stored something in {name}"
+            else:
+                assert set(table.columns.keys()) == STORED[name]
+        rows = party.read(lambda session: session.execute(select(metadata.tables["rounds"])).all())
+    for row in rows:
+        assert all(set(item) == {"node", "session", "certificate"} for item in json.loads(row.roster))
+        assert set(json.loads(row.figures)) == FIGURES[row.stage] | ALWAYS
+
+
+def test_audit_entries_say_only_this(recording: Recording) -> None:
+    with open_party(recording.federation.folder / "coordinator") as party:
+        entries = party.read(lambda session: tuple(evidence.log_entries(session, party)))
+    for entry in entries:
+        assert entry.type in ENTRIES, entry.type
+        assert set(entry.details) <= ENTRIES[entry.type], f"{entry.type}: {set(entry.details)}"
+
+
+def test_files_are_only_artefacts(recording: Recording) -> None:
+    """Nothing else that a node sent lies about: no vector, no message; only the policies that it showed."""
+    folder = recording.federation.folder / "coordinator"
+    with open_party(folder) as party:
+        rows = party.read(lambda session: session.execute(select(metadata.tables["artefacts"])).all())
+    kinds = {row.kind for row in rows}
+    assert kinds == {"broadcast", "state", "statistics", "model", "job-record"}
+    files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    digests = {path.name for path in files if path.parts[0] == "artefacts"}
+    shown = {bytes(policy) for item in recording.of("Attend") for policy in item.message.policies}
+    documents = shown | {SignedDocument.from_json(policy).payload for policy in shown}
+    made = {row.digest for row in rows}
+    assert made <= digests
+    assert digests - made <= {sha256_hex(document) for document in documents}
+    others = {path.parts[0] for path in files if path.parts[0] != "artefacts"}
+    assert others <= {"party.json", "keys", "certificates", "coordinator.yaml", "coordinator.db"} | {
+        f"coordinator.db{suffix}" for suffix in ("-wal", "-shm")
+    }
+
+
+def _kind(item: Received) -> str | None:
+    assert isinstance(item.message, pb.NodeReport)
+    return item.message.WhichOneof("kind")
+
+
+def _dataclass_paths(value: object, prefix: str = "") -> Iterator[str]:
+    if isinstance(value, tuple):
+        for item in value:
+            yield from _dataclass_paths(item, prefix)
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield f"{prefix}{field.name}"
+            yield from _dataclass_paths(getattr(value, field.name), f"{prefix}{field.name}.")

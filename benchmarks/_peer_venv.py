@@ -76,5 +76,6 @@ def _output(command: list[str], *, seconds: float) -> str:
     except subprocess.TimeoutExpired as error:
         raise PeerUnavailable(f"{' '.join(command)} took longer than {seconds:.0f} s") from error
     if done.returncode:
-        raise PeerUnavailable(f"{' '.join(command)} failed: {done.stderr.strip()[-600:]}")
+        said = done.stderr.strip()[-600:] or "nothing on its error output"
+        raise PeerUnavailable(f"{' '.join(command)} ended with {done.returncode}: {said}")
     return done.stdout

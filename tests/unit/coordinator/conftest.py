@@ -69,6 +69,10 @@ def hubs(tmp_path: Path, consortium: Consortium, _template: Path) -> Iterator[Hu
     def start(**settings: object) -> Process:
         folder = tmp_path / f"hub-{len(started)}"
         shutil.copytree(_template, folder)
+        if "database_url" in settings:
+            database = open_quickly(str(settings["database_url"]))
+            upgrade(database.engine)
+            database.close()
         process = Process(PartyFolder.load(folder), SettableClock(), consortium, **settings)  # type: ignore[arg-type]  # by name
         started.append(process)
         return process

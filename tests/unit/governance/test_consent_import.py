@@ -116,7 +116,10 @@ def test_one_bad_row_stops_all_and_every_bad_row_is_reported(office: "Office", p
             "enter the day on which the form was signed."
         ),
         "consents.csv, line 7: the row has 5 values instead of 6; check its commas.",
-        "consents.csv, line 8: `pseudonym`: it is not 1 to 128 printable characters without spaces; enter the record's pseudonym, never a name.",
+        (
+            "consents.csv, line 8: `pseudonym`: it is not 1 to 128 printable characters without spaces; "
+            "enter the record's pseudonym, never a name."
+        ),
         "consents.csv, line 9: `form_version`: it is not 1 to 64 printable characters; enter it.",
     ]
 

@@ -60,8 +60,8 @@ class Recorder(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in 
         return result
 
     def _keep(self, method: str, context: grpc.ServicerContext, message: Message) -> None:
-        names = context.auth_context().get("x509_common_name", ())
-        caller = next((name.decode() for name in names if isinstance(name, bytes)), "")
+        names: Any = context.auth_context().get("x509_common_name", ())
+        caller = next((name.decode() for name in names), "")
         with self._lock:
             self.received.append(Received(method.rpartition("/")[2], caller, message))
 

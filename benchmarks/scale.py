@@ -8,8 +8,8 @@ Whole rounds of the real state machines with a vector of one word, so that what 
 and messages; a tenth of the members leaves before its masked vector. Up to a hundred members all are real and five
 rounds are measured; in larger cohorts 24 real members are, drawn at random, and the others are stand-ins (see
 `_stand_ins`). Figures are medians over real members and rounds, in CPU seconds. The cost of the vector is not
-measured but extrapolated from one mask pass and one addition over a million 32-bit words: k + 1 passes for a member; for the
-coordinator one addition and one pass for each survivor, and as many passes as it has surviving neighbours for each
+measured but extrapolated from one mask pass and one addition over a million 32-bit words: k + 1 passes for a member;
+for the coordinator one addition and one pass for each survivor, and as many passes as it has surviving neighbours for each
 member that left.
 
 What to expect: up to 128 members the graph is complete, so that a member does O(n) and the coordinator O(n^2). Above,

@@ -1,4 +1,4 @@
-"""A coordinator on either database: one whole job with a restart in each step, and texts that a database may not take."""
+"""A coordinator on either database: a job with a restart in each step, and texts that a database may not take."""
 
 from collections.abc import Callable
 

@@ -1,21 +1,22 @@
 """Growth: what one masked round costs a member and the coordinator as the cohort grows from ten to ten thousand.
 
-    make bench-scale                prints tables and writes benchmarks/out/scale.png
-    make bench-scale JSON=FILE      also writes rows {case, metric, unit, ours, peer, floor}
-    SIZES=10,100,1000 make …        other cohorts; 10 000 members take a few minutes
+make bench-scale prints tables and writes benchmarks/out/scale.png make bench-scale JSON=FILE also writes rows
+{case, metric, unit, ours, peer, floor} SIZES=10,100,1000 make … other cohorts; 10 000 members take a few
+minutes
 
-Whole rounds of the real state machines with a vector of one word, so that what is measured is keys, shares, signatures
-and messages; a tenth of the members leaves before its masked vector. Up to a hundred members all are real and five
-rounds are measured; in larger cohorts 24 real members are, drawn at random, and the others are stand-ins (see
-`_stand_ins`). Figures are medians over real members and rounds, in CPU seconds. The cost of the vector is not
-measured but extrapolated from one mask pass and one addition over a million 32-bit words: k + 1 passes for a member;
-for the coordinator one addition and one pass for each survivor, and as many passes as it has surviving neighbours for each
-member that left.
+Whole rounds of the real state machines with a vector of one word, so that what is measured is keys, shares,
+signatures and messages; a tenth of the members leaves before its masked vector. Up to a hundred members all are
+real and five rounds are measured; in larger cohorts 24 real members are, drawn at random, and the others are
+stand-ins (see `_stand_ins`). Figures are medians over real members and rounds, in CPU seconds. The cost of the
+vector is not measured but extrapolated from one mask pass and one addition over a million 32-bit words: k + 1
+passes for a member; for the coordinator one addition and one pass for each survivor, and as many passes as it
+has surviving neighbours for each member that left.
 
-What to expect: up to 128 members the graph is complete, so that a member does O(n) and the coordinator O(n^2). Above,
-a member has O(log n) neighbours, which is what its keys, shares and masks cost; dealing a share to each neighbour is
-one more factor of log n with a small constant. Not logarithmic: each member reads the roster's digests and nonces,
-about a hundred bytes and ten microseconds a member, because it trusts nobody to choose its neighbours.
+What to expect: up to 128 members the graph is complete, so that a member does O(n) and the coordinator O(n^2).
+Above, a member has O(log n) neighbours, which is what its keys, shares and masks cost; dealing a share to each
+neighbour is one more factor of log n with a small constant. Not logarithmic: each member reads the roster's
+digests and nonces, about a hundred bytes and ten microseconds a member, because it trusts nobody to choose its
+neighbours.
 """
 
 import json

@@ -16,7 +16,8 @@ What to expect: up to 128 members the graph is complete, so that a member does O
 Above, a member has O(log n) neighbours, which is what its keys, shares and masks cost; dealing a share to each
 neighbour is one more factor of log n with a small constant. Not logarithmic: each member reads the roster's
 digests and nonces, about a hundred bytes and ten microseconds a member, because it trusts nobody to choose its
-neighbours.
+neighbours; and the coordinator writes the nonces for each member, which at ten thousand members is its largest cost
+beside the masks.
 """
 
 import json
@@ -124,17 +125,18 @@ SHAPES: dict[str, Callable[[Growth], float]] = {
     "n log² n": lambda g: g.members * math.log(g.members) ** 2,
 }
 
-QUANTITIES = (
-    Quantity("member: keys, shares, messages", "ms", lambda g: g.member.neighbours * 1e3, "log n to log² n"),
-    Quantity("member: masks, 1 M parameters, extrapolated", "ms", lambda g: g.member_word * WORDS * 1e3, "log n"),
-    Quantity("member: reading the roster", "ms", lambda g: g.member.roster * 1e3, "n"),
-    Quantity("member: bytes up, beside the vector", "bytes", lambda g: g.member.up, "log n"),
-    Quantity("member: bytes down", "bytes", lambda g: g.member.down, "n"),
-    Quantity("coordinator: taking messages", "s", lambda g: g.server.taking, "n log n"),
-    Quantity("coordinator: closing steps", "s", lambda g: g.server.closing, "n log n to n log² n"),
-    Quantity("coordinator: writing instructions", "s", lambda g: g.server.telling, "n²"),
-    Quantity("coordinator: masks, 1 M parameters, extrapolated", "s", lambda g: g.server_word * WORDS, "n log n"),
+KEYS = Quantity("member: keys, shares, messages", "ms", lambda g: g.member.neighbours * 1e3, "log n to log² n")
+MASKS = Quantity("member: masks, 1 M parameters, extrapolated", "ms", lambda g: g.member_word * WORDS * 1e3, "log n")
+ROSTER = Quantity("member: reading the roster", "ms", lambda g: g.member.roster * 1e3, "n")
+UP = Quantity("member: bytes up, beside the vector", "bytes", lambda g: g.member.up, "log n")
+DOWN = Quantity("member: bytes down", "bytes", lambda g: g.member.down, "n")
+TAKING = Quantity("coordinator: taking messages", "s", lambda g: g.server.taking, "n log n")
+CLOSING = Quantity("coordinator: closing steps", "s", lambda g: g.server.closing, "n log n to n log² n")
+TELLING = Quantity("coordinator: writing instructions", "s", lambda g: g.server.telling, "n²")
+UNMASKING = Quantity(
+    "coordinator: masks, 1 M parameters, extrapolated", "s", lambda g: g.server_word * WORDS, "n log n"
 )
+QUANTITIES = (KEYS, MASKS, ROSTER, UP, DOWN, TAKING, CLOSING, TELLING, UNMASKING)
 
 
 def measure_rates() -> Rates:
@@ -245,23 +247,15 @@ def table_of_exponents(rows: Sequence[Growth]) -> Table:
 def plot(rows: Sequence[Growth], path: Path) -> None:
     """Three panels with both axes logarithmic: a member's time, the coordinator's, a member's bytes."""
     figure, (member, server, traffic) = plt.subplots(1, 3, figsize=(15, 5), layout="constrained")
-    draw(member, rows, [(QUANTITIES[0], BLUE, "o-"), (QUANTITIES[1], ORANGE, "o--"), (QUANTITIES[2], GREY, "o-")])
-    guide(member, rows, QUANTITIES[0], math.log, "log n")
+    draw(member, rows, [(KEYS, BLUE, "o-"), (MASKS, ORANGE, "o--"), (ROSTER, GREY, "o-")])
+    guide(member, rows, KEYS, "log n")
     member.set(title="A member", ylabel="CPU, ms")
-    draw(
-        server,
-        rows,
-        [
-            (QUANTITIES[5], BLUE, "o-"),
-            (QUANTITIES[6], GREEN, "o-"),
-            (QUANTITIES[7], GREY, "o-"),
-            (QUANTITIES[8], ORANGE, "o--"),
-        ],
-    )
-    guide(server, rows, QUANTITIES[8], lambda n: n * math.log(n), "n log n")
+    lines = [(TAKING, BLUE, "o-"), (CLOSING, GREEN, "o-"), (TELLING, GREY, "o-"), (UNMASKING, ORANGE, "o--")]
+    draw(server, rows, lines)
+    guide(server, rows, UNMASKING, "n log n")
     server.set(title="The coordinator", ylabel="CPU, s")
-    draw(traffic, rows, [(QUANTITIES[3], BLUE, "o-"), (QUANTITIES[4], GREY, "o-")])
-    guide(traffic, rows, QUANTITIES[3], math.log, "log n")
+    draw(traffic, rows, [(UP, BLUE, "o-"), (DOWN, GREY, "o-")])
+    guide(traffic, rows, UP, "log n")
     traffic.set(title="A member's messages, without the vector", ylabel="bytes")
     for axes in (member, server, traffic):
         dress(axes)
@@ -286,19 +280,19 @@ def dress(axes: Axes) -> None:
 def draw(axes: Axes, rows: Sequence[Growth], lines: Sequence[tuple[Quantity, str, str]]) -> None:
     """Some quantities; the roster is read on a sparse graph only."""
     for quantity, colour, style in lines:
-        shown = [row for row in rows if row.sparse or quantity is not QUANTITIES[2]]
+        shown = [row for row in rows if row.sparse or quantity is not ROSTER]
         label = quantity.name.partition(": ")[2]
         axes.loglog(
             [row.members for row in shown], [quantity.of(row) for row in shown], style, color=colour, label=label
         )
 
 
-def guide(axes: Axes, rows: Sequence[Growth], quantity: Quantity, shape: Callable[[float], float], name: str) -> None:
+def guide(axes: Axes, rows: Sequence[Growth], quantity: Quantity, shape: str) -> None:
     """A thin line of the expected shape through the first sparse cohort."""
     sparse = [row for row in rows if row.sparse]
-    scale = quantity.of(sparse[0]) / shape(sparse[0].members)
-    sizes = [row.members for row in sparse]
-    axes.loglog(sizes, [scale * shape(n) for n in sizes], ":", color="black", linewidth=1.2, label=f"∝ {name}")
+    scale = quantity.of(sparse[0]) / SHAPES[shape](sparse[0])
+    heights = [scale * SHAPES[shape](row) for row in sparse]
+    axes.loglog([row.members for row in sparse], heights, ":", color="black", linewidth=1.2, label=f"∝ {shape}")
 
 
 def json_rows(rows: Sequence[Growth]) -> list[Row]:

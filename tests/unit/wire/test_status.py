@@ -54,7 +54,7 @@ TABLE: list[tuple[Exception, grpc.StatusCode]] = [
     (GovernanceError("x"), CODE.FAILED_PRECONDITION),
     (PlatformError("x"), CODE.FAILED_PRECONDITION),
     (ValueError("x"), CODE.INTERNAL),
-    (OSError("x"), CODE.INTERNAL),
+    (OSError("x"), CODE.UNAVAILABLE),
 ]
 
 
@@ -102,8 +102,12 @@ def test_an_error_leaves_a_handler_through_the_table(error: Exception, code: grp
             list(getattr(Servicer(), method)(error, context))
         [(sent, details)] = context.aborted
         assert sent is code
-        own = isinstance(error, PlatformError | CryptoError | GovernanceError)
-        assert details == (str(error) if own else "internal error; the other party's log has the details")
+        if isinstance(error, PlatformError | CryptoError | GovernanceError):
+            assert details == str(error)
+        elif isinstance(error, OSError):
+            assert details == "the other party cannot use its disk now"
+        else:
+            assert details == "internal error; the other party's log has the details"
 
 
 def test_what_is_not_ours_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -169,9 +173,9 @@ def test_a_status_becomes_an_error_with_the_same_sentence(code: grpc.StatusCode)
 
 @pytest.mark.parametrize(("error", "code"), TABLE, ids=lambda item: type(item).__name__)
 def test_there_and_back(error: Exception, code: grpc.StatusCode) -> None:
-    """Storage that fails is the one thing that a caller tries again by itself."""
+    """Storage that fails, a full disk included, is what a caller tries again by itself."""
     back = from_rpc_error(Failed(code, str(error)), "the coordinator")
-    assert isinstance(back, Unreachable) == isinstance(error, StorageError)
+    assert isinstance(back, Unreachable) == isinstance(error, StorageError | OSError)
 
 
 @pytest.mark.parametrize(

@@ -321,7 +321,7 @@ class Play:
             if reached():
                 return
             if not self.turn() and not reached():
-                self.process.clock.forward(seconds=0.5)
+                self.process.clock.forward(seconds=1.0)
         message = f"after {turns} turns: {[event.text for event in self.process.events[-5:]]}"
         raise Lost(message)
 

@@ -20,6 +20,7 @@ from fedseal.coordinator.views import Views
 from fedseal.folders import PartyFolder
 from fedseal.trust import Trust
 from fedseal.wire._generated import coordination_pb2 as pb
+from fedseal_governance import runs
 from fedseal_governance.audit import Entry, check_log
 from fedseal_governance.errors import StorageError
 from tests.unit.node.parties import FEDERATION, Consortium, SettableClock
@@ -175,7 +176,8 @@ class Process:
         return str(self.engine.submit(envelope, self.consortium.parties[by].member))
 
     def state(self, job: str) -> str:
-        return self.views.detail(self.views.resolve(job)).summary.state
+        """The job's state as it is stored."""
+        return self.database.read(lambda session: runs.job(session, job).state.value)
 
     def detail(self, job: str) -> pb.JobDetail:
         return self.views.detail(self.views.resolve(job))

@@ -81,10 +81,13 @@ SCHEMA: Mapping[str, str] = {
     "columns[].role": "`feature`: a job may use it. `target`: a job may predict it. `record_id`: the pseudonym to "
     "which consents refer. `ignored`: never read",
     "columns[].categories": "of a category: every value, in the order in which it is encoded",
-    "columns[].range": "of a number: smallest and largest value. A cell outside it is an error",
+    "columns[].range": "of a number or an image's pixels: smallest and largest value. What is outside is an error",
     "columns[].missing_values": "cells that mean “not measured”, besides the empty cell",
-    "columns[].positive": "of a category target: the values that count as yes",
+    "columns[].positive": "of a category target: the values that count as yes. With three or more categories it may be "
+    "left out; then the category itself is predicted",
     "columns[].unit": "of a number, for people",
+    "columns[].shape": "of an image: `[height, width]` or `[channels, height, width]`. Images lie in a safetensors file "
+    "beside the CSV file, under its name, one tensor per column in the order of the rows",
 }
 
 COORDINATOR: Mapping[str, str] = {

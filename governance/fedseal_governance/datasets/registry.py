@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from fedseal_crypto.digests import Digest, parse_digest, sha256_hex
 from fedseal_governance.acts import Act
-from fedseal_governance.datasets.schema import Column, ColumnType, DatasetSchema, load_schema
+from fedseal_governance.datasets.schema import Column, DatasetSchema, load_schema
 from fedseal_governance.datasets.tables import DatasetRow
 from fedseal_governance.errors import NotFound, RefusedError, TamperError
 
@@ -184,8 +184,10 @@ def _column_changes(old: Column, new: Column) -> list[str]:
         sentences.append(f"the column {old.name} is a {new.type.value} instead of a {old.type.value}")
     if old.role is not new.role:
         sentences.append(f"the column {old.name} has the role {new.role.value} instead of {old.role.value}")
-    if old.type is new.type is ColumnType.NUMBER and old.range != new.range:
+    if old.type is new.type and old.range != new.range:
         sentences.append(f"the range of the column {old.name} is {new.range} instead of {old.range}")
+    if old.shape != new.shape:
+        sentences.append(f"the images of the column {old.name} have the shape {new.shape} instead of {old.shape}")
     if set(old.categories) != set(new.categories):
         sentences.append(f"the column {old.name} has other categories")
     elif (old.categories, old.positive, old.missing_values) != (

@@ -1,6 +1,6 @@
 """Local data, learners, metrics and model files: everything that happens at one party, without federation."""
 
-from fedseal.learning.data import LocalData, load_dataset
+from fedseal.learning.data import LocalData, dataset_files, load_dataset
 from fedseal.learning.determinism import use_deterministic_torch
 from fedseal.learning.errors import (
     DatasetError,
@@ -10,7 +10,7 @@ from fedseal.learning.errors import (
     UnknownPlugin,
 )
 from fedseal.learning.fingerprint import content_digest
-from fedseal.learning.learner import Examples, FitRequest, FitResult, GradientCorrection, Learner
+from fedseal.learning.learner import Examples, FitRequest, FitResult, GradientCorrection, Learner, ParameterRole
 from fedseal.learning.metrics import Metrics, PredictionSums, evaluate, metrics_of, prediction_sums
 from fedseal.learning.model_file import (
     Model,
@@ -40,6 +40,7 @@ __all__ = [
     "ModelDescription",
     "NamedTensors",
     "Origin",
+    "ParameterRole",
     "PredictionSums",
     "SettingsRefused",
     "Shape",
@@ -50,6 +51,7 @@ __all__ = [
     "UnknownPlugin",
     "build_model",
     "content_digest",
+    "dataset_files",
     "evaluate",
     "job_data",
     "learner_class",

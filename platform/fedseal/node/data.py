@@ -5,9 +5,10 @@ Rows leave this module only as ``JobData`` for a contribution; nothing here is e
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from fedseal.errors import RefusalError
-from fedseal.learning import DatasetError, LocalData, content_digest, load_dataset
+from fedseal.learning import DatasetError, LocalData, content_digest, dataset_files, load_dataset
 from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_governance.database import Database
 from fedseal_governance.datasets import (
@@ -20,14 +21,17 @@ from fedseal_governance.datasets import (
 )
 from fedseal_governance.errors import NotFound
 
+FileStamp: TypeAlias = tuple[int, int, int]
+"""Modification time in nanoseconds, size in bytes, inode."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A dataset in memory, and the state of its file when it was read."""
+    """A dataset in memory, and the state of its files when they were read."""
 
     data: LocalData
     digest: Digest
-    stamp: tuple[int, int, int]
+    stamp: tuple[FileStamp, ...]
 
 
 class DataRoom:
@@ -84,12 +88,7 @@ class DataRoom:
 
     def _load(self, registration: Registration) -> Loaded:
         path = Path(registration.source)
-        try:
-            status = path.stat()
-        except OSError as error:
-            sentence = f"the file {path} cannot be read ({error.strerror}); put it back or register the dataset again"
-            raise DatasetError(str(path), sentence) from error
-        stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+        stamp = tuple(_stamp(file) for file in dataset_files(path, registration.schema))
         key = (registration.name, sha256_hex(registration.facts.schema_content))
         known = self._loaded.get(key)
         if known is not None and known.stamp == stamp:
@@ -98,3 +97,12 @@ class DataRoom:
         loaded = Loaded(data=data, digest=content_digest(data), stamp=stamp)
         self._loaded[key] = loaded
         return loaded
+
+
+def _stamp(path: Path) -> FileStamp:
+    try:
+        status = path.stat()
+    except OSError as error:
+        sentence = f"the file {path} cannot be read ({error.strerror}); put it back or register the dataset again"
+        raise DatasetError(str(path), sentence) from error
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -54,7 +54,11 @@ def test_example_is_valid() -> None:
         (b"[18, 110]", b"[110, 18]", "line 4: the range of the column `age` is empty"),
         (b", categories: [Female, Male]", b"", "line 5: the column `sex` lists no categories"),
         (b"[Female, Male]", b"[Female, Female]", "line 5: the column `sex` lists a category twice"),
-        (b'positive: ["1", "2"], ', b"", "line 8: the column `num` does not say which values count as yes"),
+        (
+            b'["0", "1", "2"], positive: ["1", "2"]',
+            b'["0", "1"]',
+            "line 8: the column `num` does not say which values count as yes",
+        ),
         (b'positive: ["1", "2"]', b'positive: ["3"]', "line 8: `3` is no category of the column `num`"),
         (
             b'positive: ["1", "2"]',
@@ -65,7 +69,7 @@ def test_example_is_valid() -> None:
         (
             b"type: boolean",
             b"type: bool",
-            "line 7: `columns[4].type` is bool, which is not one of number, category, boolean; did you mean `boolean`?",
+            "line 7: `columns[4].type` is bool, which is not one of number, category, boolean, image; did you mean `boolean`?",
         ),
         (b"type: boolean", b"type: boolean, role: target", "more than one column has the role target"),
     ],

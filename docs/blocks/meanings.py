@@ -86,8 +86,8 @@ SCHEMA: Mapping[str, str] = {
     "columns[].positive": "of a category target: the values that count as yes. With three or more categories it may be "
     "left out; then the category itself is predicted",
     "columns[].unit": "of a number, for people",
-    "columns[].shape": "of an image: `[height, width]` or `[channels, height, width]`. Images lie in a safetensors file "
-    "beside the CSV file, under its name, one tensor per column in the order of the rows",
+    "columns[].shape": "of an image: `[height, width]` or `[channels, height, width]`. Images lie in a safetensors "
+    "file beside the CSV file, under its name, one tensor per column in the order of the rows",
 }
 
 COORDINATOR: Mapping[str, str] = {

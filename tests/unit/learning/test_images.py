@@ -213,9 +213,7 @@ def test_roles_follow_the_type_of_the_layer() -> None:
 
 
 def test_images_of_another_size_are_refused() -> None:
-    with pytest.raises(
-        TrainingFailed, match="images of 1 x 8 x 8 pixels, and the job's features give 65 values"
-    ):
+    with pytest.raises(TrainingFailed, match="images of 1 x 8 x 8 pixels, and the job's features give 65 values"):
         make_learner("small-cnn", CNN).parameter_shapes(65)
 
 

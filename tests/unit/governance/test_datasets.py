@@ -69,8 +69,7 @@ def test_example_is_valid() -> None:
         (
             b"type: boolean",
             b"type: bool",
-            "line 7: `columns[4].type` is bool, which is not one of number, category, boolean, image; "
-            "did you mean `boolean`?",
+            "line 7: `columns[4].type` is bool, which is not one of number, category, boolean, image",
         ),
         (b"type: boolean", b"type: boolean, role: target", "more than one column has the role target"),
     ],

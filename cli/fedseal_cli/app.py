@@ -30,6 +30,7 @@ from fedseal_cli import (
     model,
     node,
     policy,
+    simulate,
     user,
 )
 from fedseal_cli.exit_codes import ExitCode, exit_code_of
@@ -139,6 +140,7 @@ for noun in (
     job,
     method,
     model,
+    simulate,
     audit,
     database,
 ):

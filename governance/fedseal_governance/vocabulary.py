@@ -94,8 +94,9 @@ Sentence = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 digest in lower-case hexadecimal."""
 
-Setting = bool | int | float | str
-"""A value in a method's or learner's ``settings``."""
+SettingScalar = bool | int | float | str
+Setting = SettingScalar | Annotated[tuple[SettingScalar, ...], Field(max_length=100)]
+"""A value in a method's or learner's ``settings``; a list holds plain values only."""
 
 Settings = Annotated[dict[Name, Setting], Field(max_length=50)]
 """Settings by name; the method or learner checks what they mean."""

@@ -1,19 +1,18 @@
 """Attempts that are begun again: after a refusal, after a restart of the node, after the vector was out.
 
-What must never happen: two sums over the same broadcast whose difference shows what a few members contributed, and
-any mask, key or answer twice.
+What must never happen: any mask or key twice, a second answer, and a vector in two sums. What the difference of two
+sums may show is tested in `test_history.py`.
 """
 
 from collections.abc import Mapping
 
 import pytest
 
-from fedseal_crypto.masking import Advertisement, Confirmation, ShareBundle, Step, Survivors, Unmasking
+from fedseal_crypto.masking import Advertisement, ShareBundle, Step, Unmasking
 from fedseal_governance.participation import AttemptState
 from tests.unit.node.attempts import Attempt, Coordinator, assert_counts, assert_ignored, assert_refused
-from tests.unit.node.papers import ROWS, JobFile
-from tests.unit.node.parties import NODES, Consortium
-from tests.unit.node.site import Site
+from tests.unit.node.papers import ROWS
+from tests.unit.node.parties import NODES
 
 OTHERS = tuple(name for name in NODES if name != "cleveland")
 
@@ -153,53 +152,3 @@ def test_an_attempt_before_the_vector_needs_nobodys_word(coordinator: Coordinato
     first.reach(Step.MASK)
     first.end(completed=False)
     assert_counts(coordinator.attempt(1).finish(), ROWS)
-
-
-# --- differences of sums ------------------------------------------------------------------------------
-
-
-def sum_without(coordinator: Coordinator, number: int, earlier: Attempt, *gone: str) -> tuple[Attempt, Survivors]:
-    """A later attempt up to its list of survivors, from which ``gone`` are missing."""
-    attempt = coordinator.attempt(number, abandoned=given_up(earlier, *OTHERS))
-    survivors = attempt.reach(Step.CONFIRM, leaves={Step.MASK: gone} if gone else {})
-    assert isinstance(survivors, Survivors)
-    return attempt, survivors
-
-
-@pytest.mark.parametrize("restarted", [False, True])
-def test_two_sums_that_differ_by_one_member(coordinator: Coordinator, restarted: bool) -> None:
-    first, site = coordinator.attempt(), coordinator.site
-    first.reach(Step.UNMASK)
-    assert isinstance(site.last_message(), Confirmation)
-    first.end(completed=False)
-    if restarted:
-        site.restart()
-    second, survivors = sum_without(coordinator, 1, first, "zurich")
-    assert_refused(
-        site,
-        lambda: second.instruct(survivors),
-        code="RefusalError",
-        says="differs from this one by fewer than 3 members",
-    )
-    assert states(coordinator) == [AttemptState.ABANDONED, AttemptState.ABANDONED]
-
-
-def test_the_same_survivors_again_are_no_difference(coordinator: Coordinator) -> None:
-    first = coordinator.attempt()
-    first.reach(Step.UNMASK)
-    first.end(completed=False)
-    second, survivors = sum_without(coordinator, 1, first)
-    second.instruct(survivors)
-    assert isinstance(coordinator.site.last_message(), Confirmation)
-
-
-def test_another_round_is_another_broadcast(site: Site, consortium: Consortium) -> None:
-    """Losing a member from one round to the next is ordinary: the sums are of different vectors."""
-    coordinator = Coordinator(site, JobFile(training_rounds=1).signed(consortium))
-    assert coordinator.offer().accepted
-    first = coordinator.attempt()
-    first.finish()
-    coordinator.run.absorb(first.server.result, first.opened.layout)
-    second = coordinator.attempt()
-    second.finish(leaves={Step.MASK: ("zurich",)})
-    assert states(coordinator) == [AttemptState.COMPLETED, AttemptState.COMPLETED]

@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping
 
 from blocks.markdown import code, table
 
-from fedseal.coordinator.job_run import CORRUPTED_FRACTION, DROPOUT_FRACTION, SMALLEST_COHORT
+from fedseal.coordinator.job_run import SMALLEST_COHORT
 from fedseal.wire import limits
 from fedseal_crypto.masking import _wire as wire
 from fedseal_crypto.masking import choose_parameters
+from fedseal_governance.policy import DEFAULT_CORRUPTED_FRACTION, DEFAULT_DROPOUT_FRACTION
 
 _SIZES = (3, 4, 5, 6, 8, 10, 20, 50, 100, 128, 200, 500)
 
@@ -47,7 +48,9 @@ _LIMITS = (
 def _parameters() -> str:
     rows = []
     for size in _SIZES:
-        group = choose_parameters(size, corrupted_fraction=CORRUPTED_FRACTION, dropout_fraction=DROPOUT_FRACTION)
+        group = choose_parameters(
+            size, corrupted_fraction=DEFAULT_CORRUPTED_FRACTION, dropout_fraction=DEFAULT_DROPOUT_FRACTION
+        )
         smallest = max(group.threshold, SMALLEST_COHORT, group.corrupted + 2)
         rows.append(
             (

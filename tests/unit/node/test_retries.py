@@ -4,11 +4,15 @@ What must never happen: any mask or key twice, a second answer, and a vector in 
 sums may show is tested in `test_history.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import grpc
 import pytest
 
+from fedseal.wire._generated import coordination_pb2 as pb
+from fedseal.wire.status import CallRefused
 from fedseal_crypto.masking import Advertisement, ShareBundle, Step, Unmasking
+from fedseal_governance.history import SumRow
 from fedseal_governance.participation import AttemptState
 from tests.unit.node.attempts import Attempt, Coordinator, assert_counts, assert_ignored, assert_refused
 from tests.unit.node.papers import ROWS
@@ -152,3 +156,71 @@ def test_an_attempt_before_the_vector_needs_nobodys_word(coordinator: Coordinato
     first.reach(Step.MASK)
     first.end(completed=False)
     assert_counts(coordinator.attempt(1).finish(), ROWS)
+
+
+# --- shares that were released ------------------------------------------------------------------------
+
+
+def test_released_shares_are_sent_again_after_a_restart(coordinator: Coordinator) -> None:
+    """The process ends after it stored that they leave and before they did: the round need not be lost."""
+    attempt, site = coordinator.attempt(), coordinator.site
+    confirmations = attempt.reach(Step.UNMASK)
+    assert confirmations is not None
+    site.outbox.answer = fail_once(RuntimeError("the machine loses power"))
+    with pytest.raises(RuntimeError, match="loses power"):
+        attempt.instruct(confirmations)
+    lost = site.outbox.reports.pop()
+    assert states(coordinator) == [AttemptState.UNMASK_RELEASED]
+    site.restart()
+    mark = site.mark()
+    site.welcome()
+    [released] = site.left_since(mark).messages
+    assert isinstance(released, Unmasking)
+    assert released.encode() == lost.message.payload
+    attempt.server.receive(released)
+    assert_ignored(site, site.welcome)
+    assert len(site.audit("round.unmasked")) == 1
+
+
+def test_shares_that_a_coordinator_turns_away_are_offered_until_the_end(coordinator: Coordinator) -> None:
+    attempt, site = coordinator.attempt(), coordinator.site
+    confirmations = attempt.reach(Step.UNMASK)
+    assert confirmations is not None
+    site.outbox.answer = fail_once(RuntimeError("the machine loses power"))
+    with pytest.raises(RuntimeError, match="loses power"):
+        attempt.instruct(confirmations)
+    site.restart()
+    site.outbox.answer = fail_once(CallRefused("not under way here", grpc.StatusCode.FAILED_PRECONDITION))
+    for _ in range(2):
+        mark = site.mark()
+        site.welcome()
+        assert [type(message) for message in site.left_since(mark).messages] == [Unmasking]
+    attempt.end(completed=False)
+    assert_ignored(site, site.welcome)
+
+
+def test_nothing_is_sent_again_that_was_never_released(coordinator: Coordinator) -> None:
+    """Up to its last step an attempt that a process began is dead with it."""
+    attempt, site = coordinator.attempt(), coordinator.site
+    attempt.reach(Step.UNMASK)
+    site.restart()
+    assert_ignored(site, site.welcome)
+
+
+def test_a_job_that_ended_leaves_no_shares_behind(coordinator: Coordinator) -> None:
+    attempt, site = coordinator.attempt(), coordinator.site
+    attempt.reach(Step.DONE)
+    coordinator.end("failed")
+    kept = site.database.read(lambda session: [row.answer for row in session.query(SumRow)])
+    assert kept == [None]
+
+
+def fail_once(error: Exception) -> Callable[[pb.NodeReport], None]:
+    """An answer to a report that fails the first time."""
+    waiting = [error]
+
+    def answer(_report: pb.NodeReport) -> None:
+        if waiting:
+            raise waiting.pop()
+
+    return answer

@@ -43,7 +43,7 @@ from matplotlib.axes import Axes
 
 from fedseal_crypto.encoding import Layout, RingVector, VectorSpec
 from fedseal_crypto.masking import COMPLETE_GRAPH_LIMIT
-from fedseal_crypto.masking._keystream import Mask, apply_masks
+from fedseal_crypto.masking._keystream import MASK_KEY_SIZE, Mask, apply_masks
 from fedseal_crypto.secret import SecretBytes
 
 OUT = Path(__file__).parent / "out"
@@ -144,7 +144,7 @@ def measure_rates() -> Rates:
     """One mask pass and one addition over a million words."""
     layout = Layout.plan([VectorSpec(name="v", length=WORDS, bound=8, resolution=2**-18)], cohort=10)
     vector, other = RingVector.zeros(layout), RingVector.zeros(layout)
-    masks = [Mask(SecretBytes(os.urandom(32)), add=True) for _ in range(20)]
+    masks = [Mask(SecretBytes(os.urandom(MASK_KEY_SIZE)), add=True) for _ in range(20)]
     return Rates(
         mask=median_seconds(lambda: apply_masks(vector, masks)) / len(masks) / WORDS,
         add=median_seconds(lambda: vector.add_in_place(other)) / WORDS,

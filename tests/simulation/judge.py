@@ -114,7 +114,7 @@ class Judge:
     _stories: dict[tuple[Key, str, str], bytes] = field(default_factory=dict)
     _unique: dict[bytes, str] = field(default_factory=dict)
     _mask_keys: dict[bytes, Key] = field(default_factory=dict)
-    _streams: set[tuple[str, bytes, bytes]] = field(default_factory=set)
+    _streams: set[tuple[str, bytes, int]] = field(default_factory=set)
 
     # -- what is sent ----------------------------------------------------------------------------------
 
@@ -169,14 +169,14 @@ class Judge:
 
     # -- keys ------------------------------------------------------------------------------------------
 
-    def stream_used(self, key: bytes, nonce: bytes) -> None:
+    def stream_used(self, key: bytes, place: int) -> None:
         """A keystream is about to be made."""
         actor, attempt = self.actor
         digest = hashlib.sha256(key).digest()
         if self._mask_keys.setdefault(digest, attempt) != attempt:
             raise SimulationFailed(Failure.REUSE, f"a mask key of attempt {self._mask_keys[digest]} in {attempt}")
         if actor.startswith("node"):
-            use = (actor, digest, nonce)
+            use = (actor, digest, place)
             if use in self._streams:
                 raise SimulationFailed(Failure.REUSE, f"{actor} uses a key and nonce twice in attempt {attempt}")
             self._streams.add(use)

@@ -211,8 +211,8 @@ class NodeProgram:
             parameters = stored.parameters
             declared = client.roster_abandonments(parameters.context0())
             if not attempt_is_dead(
-                len(declared),
-                holders=len(parameters.roster),
+                declared,
+                holders=frozenset(parameters.roster),
                 corrupted=parameters.corrupted,
                 threshold=parameters.threshold,
             ):

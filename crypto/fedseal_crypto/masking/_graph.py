@@ -9,6 +9,7 @@ Reference: Bell et al., CCS 2020, section 3; commit and reveal instead of their 
 neighbours.
 """
 
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -94,7 +95,8 @@ def _shuffled(size: int, seed: bytes) -> tuple[MemberIndex, ...]:
     key = derive_key(seed, Usage.GRAPH_STREAM, context=label(Usage.GRAPH_STREAM))
     stream = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor().update(bytes(size * _DRAW_BYTES))
     order = [MemberIndex(i) for i in range(size)]
+    draws = [high << 64 | low for high, low in struct.iter_unpack(">QQ", stream)]
     for i in range(size - 1, 0, -1):
-        j = int.from_bytes(stream[i * _DRAW_BYTES : (i + 1) * _DRAW_BYTES], "big") % (i + 1)
+        j = draws[i] % (i + 1)
         order[i], order[j] = order[j], order[i]
     return tuple(order)

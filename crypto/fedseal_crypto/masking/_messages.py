@@ -5,7 +5,8 @@ members by their position in the sorted roster. `_wire` turns them into bytes an
 """
 
 from dataclasses import dataclass
-from typing import cast, final
+from functools import cached_property
+from typing import NamedTuple, cast, final
 
 from fedseal_crypto.encoding import RingVector
 from fedseal_crypto.masking._labels import Usage, label
@@ -26,7 +27,7 @@ class Message:
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots, so that its byte form can be kept
 class Advertisement(Message):
     """Step advertise, member to server: fresh public keys for this attempt, signed by the member's identity.
 
@@ -57,6 +58,13 @@ class Advertisement(Message):
         keys = (self.identity, self.mask_key, self.channel_key, self.commitment, self.graph_commitment)
         return label(Usage.ADVERTISE, self.context0, self.client.encode(), *keys, *self.abandoned)
 
+    @cached_property
+    def fields(self) -> bytes:
+        """The fields in their byte form; kept, because the same advertisement goes to many members."""
+        from fedseal_crypto.masking._wire_write import advertisement_fields
+
+        return advertisement_fields(self)
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +76,7 @@ class Roster(Message):
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RosterEntry:
+class RosterEntry(NamedTuple):
     """One advertisement by its digest, and its commitment to a nonce for the graph."""
 
     member: MemberIndex
@@ -97,8 +104,7 @@ class Opening(Message):
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemberNonce:
+class MemberNonce(NamedTuple):
     """One member's nonce in `Openings`."""
 
     member: MemberIndex

@@ -254,15 +254,15 @@ def check_earlier_attempts(opened: OpenedAttempt, me: NodeSelf) -> None:
         RefusalError: too few members have declared that they will never open it.
     """
     for attempt in opened.earlier:
-        # A declaration of somebody who holds no share of that attempt says nothing about it.
-        declared = opened.client.roster_abandonments(attempt.context) & attempt.roster
+        declared = opened.client.roster_abandonments(attempt.context)
         dead = attempt_is_dead(
-            len(declared), holders=len(attempt.roster), corrupted=attempt.corrupted, threshold=attempt.threshold
+            declared, holders=attempt.roster, corrupted=attempt.corrupted, threshold=attempt.threshold
         )
         if not dead:
+            silent, holders = len(declared & attempt.roster), len(attempt.roster)
             sentence = (
                 f"{opened.offer.address}: this node's vector of attempt {attempt.key.attempt + 1} may still be opened "
-                f"({len(declared)} of {len(attempt.roster)} members have given that attempt up); a second sum could "
+                f"({silent} of {holders} members have given that attempt up); a second sum could "
                 "isolate a member, so this node does not contribute to the round again"
             )
             raise RefusalError(sentence)

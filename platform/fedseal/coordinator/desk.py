@@ -27,6 +27,7 @@ from fedseal.coordinator.intake import ContributionArrived, MessageReported, Rou
 from fedseal.coordinator.job_run import JobRun, OpenedRound
 from fedseal.coordinator.ledger import EndedAttempt, JobState, Ledger, StoredJob
 from fedseal.coordinator.round_driver import RoundDriver
+from fedseal.coordinator.strictest import compares_every_round, policy_for
 from fedseal.errors import PlatformError, RefusalError
 from fedseal.rounds import RoundAddress
 from fedseal.trust import Trust
@@ -75,6 +76,7 @@ class JobDesk:
         self._waiting_since = now
         self._pause_until: datetime | None = None
         self._last_end: pb.Instruction | None = None
+        self._last_sum: frozenset[str] | None = around.ledger.last_sum(stored.digest)
 
     @classmethod
     def load(cls, digest: Digest, around: Surroundings, *, now: datetime) -> "JobDesk":
@@ -274,7 +276,7 @@ class JobDesk:
         if enough and not waits_for_unseen and not self._may_return(missing, now):
             for node in unseen:  # this job has waited for it once; the following rounds need not
                 self._left_at[node] = self._waiting_since
-            return present
+            return self._same_cohort(present)
         if not enough and waited >= self._around.settings.patience_seconds:
             sentence = (
                 f"only {len(present)} nodes were present for {int(waited)} seconds and a round needs "
@@ -282,6 +284,17 @@ class JobDesk:
             )
             raise RefusalError(sentence)
         return None
+
+    def _same_cohort(self, present: list[Session]) -> list[Session]:
+        """Without those who missed the last sum, where a policy would refuse them beside it.
+
+        A site that comes back makes a sum that differs by one site from those before; without it the job goes on.
+        """
+        policies = [policy_for(self._stored.document.dataset, item) for item in present]
+        if self._last_sum is None or not compares_every_round(policies):
+            return present
+        same = [item for item in present if item.node in self._last_sum]
+        return same if len(same) == len(self._last_sum) else present
 
     def _require_enough(self, wanted: Collection[str]) -> None:
         """Refuse to wait for a round that cannot begin because too many nodes refuse to take part in it."""
@@ -348,6 +361,7 @@ class JobDesk:
             metrics=figures,
             address=active.opened.plan.address,
         )
+        self._last_sum = frozenset(str(item) for item in result.survivors)
         self._excluded.clear()
         self._waiting_since = now
 

@@ -16,6 +16,7 @@ from fedseal_governance.errors import GovernanceError
 from fedseal_governance.policy import (
     DEFAULT_CORRUPTED_FRACTION,
     DEFAULT_DROPOUT_FRACTION,
+    HistoryScope,
     PolicyDocument,
     load_policy,
 )
@@ -43,6 +44,11 @@ def strictest(policies: Iterable[PolicyDocument | None]) -> Assumptions:
         corrupted_fraction=max(item.corrupted_fraction for item in found),
         dropout_fraction=max(item.dropout_fraction for item in found),
     )
+
+
+def compares_every_round(policies: Iterable[PolicyDocument | None]) -> bool:
+    """Whether some policy compares the sites of all sums of a job: a round over others would be refused."""
+    return any(policy is not None and policy.protection.history.scope is not HistoryScope.MODEL for policy in policies)
 
 
 def policy_for(dataset: str, session: Session) -> PolicyDocument | None:

@@ -103,8 +103,7 @@ class AttemptLedger:
 
         def work(session: Session) -> None:
             for attempt in attempts:
-                if attempt.roster:
-                    history.note_dead(session, attempt.key)
+                history.note_dead(session, attempt.key)
 
         self._database.run("node.round.dead", work)
 

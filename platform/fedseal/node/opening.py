@@ -151,6 +151,7 @@ def open_attempt(offer: RoundOffer, fetch: Callable[[], bytes], me: NodeSelf) ->
     policy = me.ledger.require_allowed(signed, now=now)  # (2) (3) (4) (5)
     stage = _check_address(offer, signed, me)  # (6)
     members = _check_members(offer, signed, me)  # (6)
+    _check_history(offer, policy.document, signed, me)  # (9)
     schema = me.data.schema(signed.document.dataset)
     plan = stage_plan(signed.document, schema, stage, round=offer.address.round)
     received = _receive(offer, fetch, plan, programme(signed.document))  # (7)
@@ -162,7 +163,6 @@ def open_attempt(offer: RoundOffer, fetch: Callable[[], bytes], me: NodeSelf) ->
         limits_of(policy.document.protection),
         os.urandom,
     )
-    _check_history(offer, policy.document, signed, me)  # (9)
     earlier, abandoned = me.ledger.attempts.begin(
         offer.address, offer.parameters, dataset=signed.document.dataset, log_size=offer.log_size, now=now
     )  # (7)
@@ -255,7 +255,8 @@ def check_earlier_attempts(opened: OpenedAttempt, me: NodeSelf) -> None:
     """
     for attempt in opened.earlier:
         declared = opened.client.roster_abandonments(attempt.context)
-        dead = attempt_is_dead(
+        # Of an attempt whose members an older release did not note, nothing can be proven.
+        dead = bool(attempt.roster) and attempt_is_dead(
             declared, holders=attempt.roster, corrupted=attempt.corrupted, threshold=attempt.threshold
         )
         if not dead:

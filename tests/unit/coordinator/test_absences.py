@@ -8,8 +8,8 @@ from fedseal.coordinator.intake import MessageReported
 from fedseal.rounds import RoundAddress
 from fedseal_crypto.digests import Digest
 from fedseal_crypto.masking import Advertisement, Step, decode_message
-from tests.unit.coordinator.members import Lost, Play, messages_of
-from tests.unit.node.papers import ROWS, JobFile
+from tests.unit.coordinator.members import Lost, Play, messages_of, signed_policy
+from tests.unit.node.papers import ROWS, JobFile, policy_with
 from tests.unit.node.parties import NODES, Consortium
 
 
@@ -221,6 +221,26 @@ def test_a_message_after_the_deadline_comes_too_late(play: Play, consortium: Con
     assert type(error).__name__ == "LateMessage"
     assert play.run(job) == "finished"
     assert rounds_of(play, job) == [("completed", 4, 1)]
+
+
+# --- policies that compare every round ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("scope", "expected"), [("model", [4, 5, 5, 5]), ("job", [4, 4, 4, 4])])
+def test_who_missed_a_sum_stays_out_where_a_policy_compares_every_round(
+    play: Play, consortium: Consortium, scope: str, expected: list[int]
+) -> None:
+    """Hungary misses the first round and comes back: a sum with it would differ from the first by it alone."""
+    text = policy_with({"minimum_cohort: 3}": f"minimum_cohort: 3, history: {{scope: {scope}}}}}"})
+    play.members["zurich"].attend(policies=(signed_policy(consortium, text),))
+    job = begin(play, consortium, training_rounds=2)
+    reach(play, job, Step.SHARE)
+    play.members["hungary"].restart()
+    play.until(lambda: play.process.detail(job).summary.rounds_done == 1)
+    play.restart()
+    play.members["zurich"].attend(policies=(signed_policy(consortium, text),))
+    assert play.run(job) == "finished"
+    assert [survivors for _, survivors, _ in rounds_of(play, job)] == expected
 
 
 # --- the last step ------------------------------------------------------------------------------------

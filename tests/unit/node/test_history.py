@@ -214,6 +214,18 @@ def test_declarations_of_others_than_the_old_attempts_members_prove_nothing(site
     )
 
 
+def test_nothing_is_proven_of_an_attempt_whose_members_were_not_noted(coordinator: Coordinator) -> None:
+    """As a release before this one left it: even all declarations together do not count."""
+    first, site = coordinator.attempt(), coordinator.site
+    first.reach(Step.UNMASK)
+    first.end(completed=False)
+    site.database.run("test", lambda session: session.query(SumRow).delete())
+    second = coordinator.attempt(1, abandoned=dict.fromkeys(OTHERS, (first.context,)))
+    roster = second.reach(Step.SHARE)
+    assert roster is not None
+    assert_refused(site, lambda: second.instruct(roster), code="RefusalError", says="may still be opened")
+
+
 def test_a_round_that_was_tried_too_often(coordinator: Coordinator) -> None:
     """A declaration names at most 64 attempts; the node never drops one of them to go on."""
     site = coordinator.site

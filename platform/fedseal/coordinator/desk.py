@@ -12,7 +12,7 @@ Rules kept here:
 
 import json
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,12 +22,12 @@ import structlog
 from fedseal.coordinator.active_round import ActiveRound
 from fedseal.coordinator.attendance import Attendance, Session
 from fedseal.coordinator.config import CoordinatorSettings
+from fedseal.coordinator.gathering import Gathering
 from fedseal.coordinator.hub import EventHub
 from fedseal.coordinator.intake import ContributionArrived, MessageReported, RoundRefused
 from fedseal.coordinator.job_run import JobRun, OpenedRound
 from fedseal.coordinator.ledger import EndedAttempt, JobState, Ledger, StoredJob
 from fedseal.coordinator.round_driver import RoundDriver
-from fedseal.coordinator.strictest import compares_every_round, policy_for
 from fedseal.errors import PlatformError, RefusalError
 from fedseal.rounds import RoundAddress
 from fedseal.trust import Trust
@@ -71,12 +71,15 @@ class JobDesk:
         self._around = around
         self._answers: dict[str, bool] = dict(stored.answers)
         self._active: ActiveRound | None = None
-        self._excluded: dict[str, str] = {}
-        self._left_at: dict[str, datetime] = {}
-        self._waiting_since = now
+        self._gathering = Gathering(
+            dataset=stored.document.dataset,
+            minimum_cohort=run.minimum_cohort,
+            settings=around.settings,
+            last_sum=around.ledger.last_sum(stored.digest),
+            now=now,
+        )
         self._pause_until: datetime | None = None
         self._last_end: pb.Instruction | None = None
-        self._last_sum: frozenset[str] | None = around.ledger.last_sum(stored.digest)
 
     @classmethod
     def load(cls, digest: Digest, around: Surroundings, *, now: datetime) -> "JobDesk":
@@ -107,7 +110,7 @@ class JobDesk:
         """A node is present (again): offer the job, and bring it up to date with the current round."""
         if session.node not in self._stored.document.nodes or self.ended:
             return
-        self._left_at.pop(session.node, None)
+        self._gathering.came_back(session.node)
         if session.node not in self._answers:
             session.send(pb.Instruction(job_offer=pb.JobOffer(job=self.digest, document=self._stored.envelope)))
             return
@@ -127,7 +130,7 @@ class JobDesk:
 
     def lost(self, node: str, *, now: datetime, for_good: bool = False) -> None:
         """A node is gone; ``for_good`` if it is not let in any more."""
-        self._left_at[node] = now
+        self._gathering.left(node, now=now)
         self._leave(node, silent_from=now if for_good else None)
 
     def _leave(self, node: str, *, silent_from: datetime | None) -> None:
@@ -161,7 +164,7 @@ class JobDesk:
         # In the last step any process of the node may hand in what the one that began has released: it is signed.
         if isinstance(event, RoundRefused):
             self._around.ledger.refusal(event.address, event.node, event.code, event.sentence, now=now)
-            self._excluded[event.node] = event.sentence
+            self._gathering.refused(event.node, event.sentence)
             active.driver.leave(client, silent_from=now)
             self._publish("refusal", node=event.node, text=event.sentence)
             return
@@ -203,7 +206,7 @@ class JobDesk:
 
     def _decide_offer(self, now: datetime) -> None:
         named = self._stored.document.nodes
-        waited = (now - self._waiting_since).total_seconds()
+        waited = self._gathering.waited(now)
         if len(self._answers) < len(named) and waited < self._around.settings.offer_seconds:
             return
         accepted = sum(self._answers.values())
@@ -216,7 +219,7 @@ class JobDesk:
             return
         self._around.ledger.set_state(self.digest, JobState.RUNNING, "", now=now)
         self.state = JobState.RUNNING
-        self._waiting_since = now
+        self._gathering.wait_from(now)
         self._publish("state", text=self.state.value)
 
     def _advance(self, now: datetime) -> None:
@@ -251,7 +254,8 @@ class JobDesk:
     # -- rounds ----------------------------------------------------------------------------------------
 
     def _begin_round(self, now: datetime) -> None:
-        roster = self._gather(now)
+        accepted = {node for node, answer in self._answers.items() if answer}
+        roster = self._gathering.roster(accepted, self._around.attendance.all(), now=now)
         if roster is None:
             return
         document = self._stored.document
@@ -262,55 +266,6 @@ class JobDesk:
         self._publish("round", text=f"{address.stage} round {address.round + 1} begins with {len(roster)} nodes")
         for session in roster:
             self._instruct(self._active, session)
-
-    def _gather(self, now: datetime) -> list[Session] | None:
-        """The roster, or None while it is worth waiting for more nodes."""
-        wanted = {node for node, accepted in self._answers.items() if accepted} - set(self._excluded)
-        self._require_enough(wanted)
-        present = [item for item in self._around.attendance.all() if item.node in wanted]
-        missing = wanted - {item.node for item in present}
-        unseen = missing - set(self._left_at)
-        waited = (now - self._waiting_since).total_seconds()
-        enough = len(present) >= self._run.minimum_cohort
-        waits_for_unseen = bool(unseen) and waited < self._around.settings.gather_seconds
-        if enough and not waits_for_unseen and not self._may_return(missing, now):
-            for node in unseen:  # this job has waited for it once; the following rounds need not
-                self._left_at[node] = self._waiting_since
-            return self._same_cohort(present)
-        if not enough and waited >= self._around.settings.patience_seconds:
-            sentence = (
-                f"only {len(present)} nodes were present for {int(waited)} seconds and a round needs "
-                f"{self._run.minimum_cohort}; start the missing nodes and submit the job again"
-            )
-            raise RefusalError(sentence)
-        return None
-
-    def _same_cohort(self, present: list[Session]) -> list[Session]:
-        """Without those who missed the last sum, where a policy would refuse them beside it.
-
-        A site that comes back makes a sum that differs by one site from those before; without it the job goes on.
-        """
-        policies = [policy_for(self._stored.document.dataset, item) for item in present]
-        if self._last_sum is None or not compares_every_round(policies):
-            return present
-        same = [item for item in present if item.node in self._last_sum]
-        return same if len(same) == len(self._last_sum) else present
-
-    def _require_enough(self, wanted: Collection[str]) -> None:
-        """Refuse to wait for a round that cannot begin because too many nodes refuse to take part in it."""
-        if len(wanted) >= self._run.minimum_cohort:
-            return
-        refusals = " ".join(f"{node}: {sentence}" for node, sentence in sorted(self._excluded.items()))
-        sentence = (
-            f"a round needs {self._run.minimum_cohort} nodes and {len(wanted)} of those that accepted the job would "
-            f"still take part. {refusals}"
-        )
-        raise RefusalError(sentence)
-
-    def _may_return(self, missing: Collection[str], now: datetime) -> bool:
-        """Whether one of ``missing`` left so recently that the round still waits for it."""
-        limit = self._around.settings.return_seconds
-        return any((now - self._left_at[node]).total_seconds() < limit for node in missing if node in self._left_at)
 
     def _activate(self, opened: OpenedRound, log_size: int, now: datetime) -> ActiveRound:
         address = opened.plan.address
@@ -361,16 +316,14 @@ class JobDesk:
             metrics=figures,
             address=active.opened.plan.address,
         )
-        self._last_sum = frozenset(str(item) for item in result.survivors)
-        self._excluded.clear()
-        self._waiting_since = now
+        self._gathering.completed(frozenset(str(item) for item in result.survivors), now=now)
 
     def _fail_round(self, active: ActiveRound, reason: str, now: datetime) -> None:
         self._around.ledger.fail_round(active.opened.plan.address, reason, now=now)
         self._close_round(active, completed=False, reason=reason, survivors=[])
         self._publish("failed", text=reason, address=active.opened.plan.address)
         self._run.retry()
-        self._waiting_since = now
+        self._gathering.wait_from(now)
         settings = self._around.settings
         self._pause_until = now + settings.retry_pause
         if self._run.progress.attempt >= settings.maximum_attempts:

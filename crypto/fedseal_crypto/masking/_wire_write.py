@@ -97,7 +97,8 @@ def _write_nonces(out: Writer, nonces: tuple[MemberNonce, ...]) -> None:
 def write_bundle(out: Writer, message: ShareBundle) -> None:
     out.text(message.client)
     out.fixed(message.context)
-    _write_records(out, [(share.member, share.sealed) for share in message.shares])
+    out.uint(len(message.shares), 2)
+    out.fixed(message.flat)
     out.fixed(message.signature)
 
 

@@ -223,7 +223,7 @@ class Survivors(Message):
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots, so that its byte form can be kept
 class Confirmation(Message):
     """Step confirm, member to server: the list of survivors it was shown, signed."""
 
@@ -235,6 +235,13 @@ class Confirmation(Message):
     def signed(self) -> bytes:
         """What the signature covers."""
         return label(Usage.SURVIVORS, self.context, self.client.encode(), self.survivors)
+
+    @cached_property
+    def fields(self) -> bytes:
+        """The fields in their byte form; kept, because the same confirmation goes to many members."""
+        from fedseal_crypto.masking._wire_write import confirmation_fields
+
+        return confirmation_fields(self)
 
 
 @final

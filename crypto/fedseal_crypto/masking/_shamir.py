@@ -97,14 +97,11 @@ def secret_bytes(value: int) -> bytes:
 def lagrange_at(holders: tuple[int, ...], point: int) -> tuple[int, ...]:
     """Lagrange weights of `holders` at `point`; they depend on the set of holders only, so they are kept."""
     # Differences of evaluation points are short numbers, so that whole products are cheaper than reduced ones.
-    numerators = []
-    denominators = []
-    for x in holders:
-        others = [other for other in holders if other != x]
-        numerators.append(math.prod([point - other for other in others]))
-        denominators.append(math.prod([x - other for other in others]) % PRIME)
-    inverses = _invert_all(denominators)
-    return tuple(a * b % PRIME for a, b in zip(numerators, inverses, strict=True))
+    if point in holders:
+        return tuple(int(x == point) for x in holders)
+    whole = math.prod([point - x for x in holders])
+    below = [(point - x) * math.prod([x - other for other in holders if other != x]) % PRIME for x in holders]
+    return tuple(whole * inverse % PRIME for inverse in _invert_all(below))
 
 
 def _invert_all(values: list[int]) -> list[int]:

@@ -120,10 +120,17 @@ def write_survivors(out: Writer, message: Survivors) -> None:
 
 
 def write_confirmation(out: Writer, message: Confirmation) -> None:
+    out.fixed(message.fields)
+
+
+def confirmation_fields(message: Confirmation) -> bytes:
+    """All fields of a confirmation; `Confirmation.fields` keeps them."""
+    out = Writer()
     out.text(message.client)
     out.fixed(message.context)
     out.sized(message.survivors)
     out.fixed(message.signature)
+    return out.finish()
 
 
 def write_confirmations(out: Writer, message: Confirmations) -> None:

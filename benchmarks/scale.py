@@ -28,11 +28,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 import matplotlib as mpl
 import numpy as np
 from _cohort import Cohort, MemberCosts, ServerCosts
+from _rows import Row
 from _stand_ins import prepare
 from rich.console import Console
 from rich.table import Table
@@ -53,17 +53,6 @@ ALL_REAL = 100
 ROUNDS = 5
 WORDS = 1_000_000
 BLUE, ORANGE, GREEN, GREY = "#0b6fa4", "#d1660f", "#3b8132", "#767676"
-
-
-class Row(TypedDict):
-    """One row of the JSON file that every benchmark writes."""
-
-    case: str
-    metric: str
-    unit: str
-    ours: float
-    peer: float | None
-    floor: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

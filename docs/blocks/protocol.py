@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 
 from blocks.markdown import code, table
 
-from fedseal.coordinator.job_run import CORRUPTED_FRACTION, DROPOUT_FRACTION, SMALLEST_COHORT
+from fedseal.coordinator.job_run import SMALLEST_COHORT
 from fedseal.wire import limits
 from fedseal_crypto.encoding import VectorSpec
-from fedseal_crypto.masking import _wire as wire
 from fedseal_crypto.masking import CohortRequest, choose_parameters, describe_parameters
+from fedseal_crypto.masking import _wire as wire
 from fedseal_crypto.masking._thresholds import smallest_sum
+from fedseal_governance.policy import DEFAULT_CORRUPTED_FRACTION, DEFAULT_DROPOUT_FRACTION
 
 _DESCRIBED = (10, 100, 500)
 _SIZES = (3, 4, 5, 6, 8, 10, 20, 50, 100, 128, 200, 500)
@@ -50,10 +51,10 @@ _LIMITS = (
 def _parameters() -> str:
     rows = []
     for size in _SIZES:
-        group = choose_parameters(size, corrupted_fraction=CORRUPTED_FRACTION, dropout_fraction=DROPOUT_FRACTION)
-        smallest = smallest_sum(
-            threshold=group.threshold, minimum_cohort=SMALLEST_COHORT, corrupted=group.corrupted
+        group = choose_parameters(
+            size, corrupted_fraction=DEFAULT_CORRUPTED_FRACTION, dropout_fraction=DEFAULT_DROPOUT_FRACTION
         )
+        smallest = smallest_sum(threshold=group.threshold, minimum_cohort=SMALLEST_COHORT, corrupted=group.corrupted)
         rows.append(
             (
                 size,
@@ -74,8 +75,8 @@ def _numbers() -> str:
         describe_parameters(
             CohortRequest(
                 members=members,
-                corrupted_fraction=CORRUPTED_FRACTION,
-                dropout_fraction=DROPOUT_FRACTION,
+                corrupted_fraction=DEFAULT_CORRUPTED_FRACTION,
+                dropout_fraction=DEFAULT_DROPOUT_FRACTION,
                 minimum_cohort=SMALLEST_COHORT,
                 vector=vector,
             )

@@ -14,7 +14,7 @@ import json
 import shutil
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -101,7 +101,7 @@ class JobDesk:
 
     # -- nodes come and go -----------------------------------------------------------------------------
 
-    def welcome(self, session: Session) -> None:
+    def welcome(self, session: Session, *, now: datetime) -> None:
         """A node is present (again): offer the job, and bring it up to date with the current round."""
         if session.node not in self._stored.document.nodes or self.ended:
             return
@@ -118,18 +118,20 @@ class JobDesk:
             active.driver.come_back(ClientId(session.node))
             self._instruct(active, session)
         else:
-            # another process of the node: it has lost the secrets of this attempt
-            self._leave(session.node)
+            # Another process of the node has lost the secrets of this attempt. All it may still have is what the one
+            # before released and stored, and that it sends at once.
+            grace = timedelta(seconds=self._around.settings.reconnect_grace_seconds)
+            self._leave(session.node, silent_from=now + grace)
 
-    def lost(self, node: str, *, now: datetime) -> None:
-        """A node is gone, or came back as another process that has lost the round's secrets."""
+    def lost(self, node: str, *, now: datetime, for_good: bool = False) -> None:
+        """A node is gone; ``for_good`` if it is not let in any more."""
         self._left_at[node] = now
-        self._leave(node)
+        self._leave(node, silent_from=now if for_good else None)
 
-    def _leave(self, node: str) -> None:
+    def _leave(self, node: str, *, silent_from: datetime | None) -> None:
         active = self._active
         if active is not None and ClientId(node) in active.opened.plan.members:
-            active.driver.leave(ClientId(node))
+            active.driver.leave(ClientId(node), silent_from=silent_from)
             self._publish("lost", node=node, text=f"{node} left during the round")
 
     # -- answers and messages --------------------------------------------------------------------------
@@ -150,12 +152,15 @@ class JobDesk:
 
     def round_event(self, event: MessageReported | ContributionArrived | RoundRefused, *, now: datetime) -> None:
         """Take a message, a masked vector or a refusal of the attempt under way."""
-        active = self._require_active(event.address, event.node, event.session)
+        active = self._require_active(event.address)
         client = ClientId(event.node)
+        if not (isinstance(event, MessageReported) and active.driver.step is Step.UNMASK):
+            _require_beginner(active, event.node, event.session)
+        # In the last step any process of the node may hand in what the one that began has released: it is signed.
         if isinstance(event, RoundRefused):
             self._around.ledger.refusal(event.address, event.node, event.code, event.sentence, now=now)
             self._excluded[event.node] = event.sentence
-            active.driver.leave(client)
+            active.driver.leave(client, silent_from=now)
             self._publish("refusal", node=event.node, text=event.sentence)
             return
         step = active.driver.step
@@ -169,7 +174,9 @@ class JobDesk:
 
     def expected_bytes(self, address: RoundAddress, node: str, session: bytes) -> int:
         """Size of a masked vector of that attempt, which this process of ``node`` must belong to."""
-        return self._require_active(address, node, session).opened.layout.wire_bytes
+        active = self._require_active(address)
+        _require_beginner(active, node, session)
+        return active.opened.layout.wire_bytes
 
     def stop(self, reason: str, now: datetime) -> None:
         """End the job on request."""
@@ -296,7 +303,8 @@ class JobDesk:
         address = opened.plan.address
         spool = self._around.spool / address.job / f"{address.stage}-{address.round}-{address.attempt}"
         spool.mkdir(parents=True, exist_ok=True)
-        return ActiveRound(opened, RoundDriver(opened.plan, now=now), spool, log_size)
+        patience = timedelta(seconds=self._around.settings.patience_seconds)
+        return ActiveRound(opened, RoundDriver(opened.plan, now=now, patience=patience), spool, log_size)
 
     def _instruct(self, active: ActiveRound, session: Session) -> None:
         """Send what ``session`` needs for the current step."""
@@ -359,17 +367,15 @@ class JobDesk:
         self._active = None
         ended = EndedAttempt(active.opened.plan.address, completed, reason, tuple(survivors))
         self._last_end = _round_end(ended)
-        for session in self._members_present(active):
-            session.send(self._last_end)
+        for session in self._around.attendance.all():
+            if ClientId(session.node) in active.opened.plan.members:
+                session.send(self._last_end)
         shutil.rmtree(active.spool, ignore_errors=True)
 
-    def _require_active(self, address: RoundAddress, node: str, session: bytes) -> ActiveRound:
+    def _require_active(self, address: RoundAddress) -> ActiveRound:
         active = self._active
         if active is None or active.opened.plan.address != address:
             sentence = f"{address} is not under way"
-            raise RefusalError(sentence)
-        if not active.driver.belongs(ClientId(node), session):
-            sentence = f"{address} was begun by another process of {node}, or without it"
             raise RefusalError(sentence)
         return active
 
@@ -438,6 +444,13 @@ class JobDesk:
         if metrics is not None:
             event.metrics = json.dumps(metrics)
         self._around.hub.publish(event)
+
+
+def _require_beginner(active: ActiveRound, node: str, session: bytes) -> None:
+    """Only the process that began an attempt takes part in it; another one does not know its secrets."""
+    if not active.driver.belongs(ClientId(node), session):
+        sentence = f"{active.opened.plan.address} was begun by another process of {node}, or without it"
+        raise RefusalError(sentence)
 
 
 def _round_end(ended: EndedAttempt) -> pb.Instruction:

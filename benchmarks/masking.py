@@ -46,6 +46,7 @@ OUT = Path(__file__).parent / "out"
 RUNS = 5
 BLOCK = 128 << 10
 NEIGHBOURS = (10, 30, 100)
+OURS, THEIRS = "#0b6fa4", "#d1660f"
 ROUNDS = (
     Case(members=10),
     Case(members=10, dropped=1),
@@ -265,25 +266,30 @@ def tables(rates: Rates, maskings: list[Masking], rounds: list[WholeRound]) -> l
 
 def plot(maskings: list[Masking], rounds: list[WholeRound], path: Path) -> None:
     """Masking against neighbours, and whole rounds, both logarithmic."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.5), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.8), layout="constrained")
     degrees = [one.neighbours for one in maskings]
-    left.plot(degrees, [(one.ours + one.encode) * 1e3 for one in maskings], "o-", label="fedseal: encode and mask")
-    left.plot(degrees, [one.ours * 1e3 for one in maskings], "o--", label="fedseal: mask")
+    whole = [(one.ours + one.encode) * 1e3 for one in maskings]
+    left.plot(degrees, whole, "o-", color=OURS, label="fedseal: encode and mask")
+    left.plot(degrees, [one.ours * 1e3 for one in maskings], "o--", color=OURS, label="fedseal: mask")
     left.plot(degrees, [one.floor * 1e3 for one in maskings], "k:", label="floor: keystream and additions")
-    if all(one.peer is not None for one in maskings):
-        left.plot(degrees, [(one.peer or 0) * 1e3 for one in maskings], "s-", label="Flower SecAgg+")
+    peers = [one.peer * 1e3 for one in maskings if one.peer is not None]
+    if len(peers) == len(degrees):
+        left.plot(degrees, peers, "s-", color=THEIRS, label="Flower SecAgg+")
     left.set(xlabel="neighbours", ylabel="CPU ms of one member", title="A member masks a million parameters")
-    left.set_yscale("log")
-    left.legend()
     places = np.arange(len(rounds))
-    right.bar(places - 0.2, [run.ours.total for run in rounds], 0.4, label="fedseal")
+    right.bar(places - 0.2, [run.ours.total for run in rounds], 0.4, color=OURS, label="fedseal")
     if all(run.peer is not None for run in rounds):
-        right.bar(places + 0.2, [run.peer["total"] if run.peer else 0 for run in rounds], 0.4, label="Flower SecAgg+")
+        totals = [run.peer["total"] if run.peer else 0 for run in rounds]
+        right.bar(places + 0.2, totals, 0.4, color=THEIRS, label="Flower SecAgg+")
     right.plot(places - 0.2, [run.floor for run in rounds], "k_", markersize=14, label="floor")
-    right.set_xticks(places, [run.case.name.replace(", ", "\n") for run in rounds], fontsize=7)
-    right.set(ylabel="CPU s of all parties", title="A whole round, a million parameters")
-    right.set_yscale("log")
-    right.legend()
+    labels = [f"{run.case.members}\n{run.case.neighbours or 'all'}\n{run.case.dropped}" for run in rounds]
+    right.set_xticks(places, labels)
+    right.set(xlabel="members, neighbours, dropped", ylabel="CPU s of all parties")
+    right.set(title="A whole round, a million parameters")
+    for axes in (left, right):
+        axes.set_yscale("log")
+        axes.legend(loc="upper left")
+        axes.set_ylim(top=axes.get_ylim()[1] * 8)  # room for the legend
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path, dpi=150)
 

@@ -59,7 +59,7 @@ class _Rounder:
     A value is scaled to a whole number of 2^-F steps, M steps and a random number below 2^F are added, and
     the lowest F bits are dropped: it goes up with the probability of its fraction, and a whole number stays
     itself. F is 32 for up to 2^18 levels and no less than 24 up to 2^26, then 32 again up to 2^29, and less as
-    levels take more of the 64 bits, down to 10 at 2^51.
+    levels take more of the 64 bits, down to 9 at 2^51.
 
     The quick way to a whole number is to add 1.5 * 2^52, which leaves it in the lowest bits of the float; that
     has room for 51 bits. Beyond, a conversion, which no machine instruction does four at a time, has 62.

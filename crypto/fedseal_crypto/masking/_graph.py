@@ -11,7 +11,7 @@ neighbours.
 
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -39,9 +39,16 @@ class Graph:
     degree: int | None
     ring: tuple[MemberIndex, ...]
     positions: tuple[int, ...]
+    _found: dict[MemberIndex, tuple[MemberIndex, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     def neighbours(self, member: MemberIndex) -> tuple[MemberIndex, ...]:
         """The member's neighbours, sorted."""
+        found = self._found.get(member)
+        if found is None:
+            found = self._found[member] = self._find(member)
+        return found
+
+    def _find(self, member: MemberIndex) -> tuple[MemberIndex, ...]:
         if self.degree is None:
             return tuple(other for other in self.ring if other != member)
         here, reach = self.positions[member], self.degree // 2

@@ -131,7 +131,7 @@ class SealedShare:
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots, so that its shares' byte form can be kept
 class ShareBundle(Message):
     """Step share, member to server: one sealed pair of shares for each other holder, sorted by member."""
 
@@ -142,8 +142,12 @@ class ShareBundle(Message):
 
     def signed(self) -> bytes:
         """What the signature covers."""
-        flat = b"".join([share.member.to_bytes(2, "big") + share.sealed for share in self.shares])
-        return label(Usage.SHARES, self.context, self.client.encode(), flat)
+        return label(Usage.SHARES, self.context, self.client.encode(), self.flat)
+
+    @cached_property
+    def flat(self) -> bytes:
+        """The shares as they are signed and sent; kept, because both need them."""
+        return b"".join([share.member.to_bytes(2, "big") + share.sealed for share in self.shares])
 
 
 @final
@@ -162,7 +166,7 @@ class MaskedInputHeader(Message):
     """Step mask, member to server: what is sent beside the raw ring bytes.
 
     Attributes:
-        digest: SHA-256 of the ring bytes.
+        digest: BLAKE3 of the ring bytes.
         signature: Ed25519 over context, client and digest.
     """
 
@@ -200,7 +204,7 @@ class MaskedInput:
 
     @property
     def digest(self) -> bytes:
-        """SHA-256 of the ring bytes, as the sender signed it."""
+        """BLAKE3 of the ring bytes, as the sender signed it."""
         return self.header.digest
 
     @property
@@ -219,7 +223,7 @@ class Survivors(Message):
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots, so that its byte form can be kept
 class Confirmation(Message):
     """Step confirm, member to server: the list of survivors it was shown, signed."""
 
@@ -231,6 +235,13 @@ class Confirmation(Message):
     def signed(self) -> bytes:
         """What the signature covers."""
         return label(Usage.SURVIVORS, self.context, self.client.encode(), self.survivors)
+
+    @cached_property
+    def fields(self) -> bytes:
+        """The fields in their byte form; kept, because the same confirmation goes to many members."""
+        from fedseal_crypto.masking._wire_write import confirmation_fields
+
+        return confirmation_fields(self)
 
 
 @final

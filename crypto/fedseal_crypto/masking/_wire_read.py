@@ -177,12 +177,13 @@ def _read_shares(source: Reader, limits: DecodeLimits) -> tuple[SealedShare, ...
 
 
 def read_bundle(source: Reader, limits: DecodeLimits) -> ShareBundle:
-    return ShareBundle(
-        client=_client(source),
-        context=_context(source),
-        shares=_read_shares(source, limits),
-        signature=_signature(source),
-    )
+    client, context = _client(source), _context(source)
+    before = source.position
+    shares = _read_shares(source, limits)
+    flat = source.since(before + 2)  # behind their number
+    bundle = ShareBundle(client=client, context=context, shares=shares, signature=_signature(source))
+    vars(bundle)["flat"] = flat
+    return bundle
 
 
 def read_delivery(source: Reader, limits: DecodeLimits) -> ShareDelivery:

@@ -97,7 +97,8 @@ def _write_nonces(out: Writer, nonces: tuple[MemberNonce, ...]) -> None:
 def write_bundle(out: Writer, message: ShareBundle) -> None:
     out.text(message.client)
     out.fixed(message.context)
-    _write_records(out, [(share.member, share.sealed) for share in message.shares])
+    out.uint(len(message.shares), 2)
+    out.fixed(message.flat)
     out.fixed(message.signature)
 
 
@@ -119,10 +120,17 @@ def write_survivors(out: Writer, message: Survivors) -> None:
 
 
 def write_confirmation(out: Writer, message: Confirmation) -> None:
+    out.fixed(message.fields)
+
+
+def confirmation_fields(message: Confirmation) -> bytes:
+    """All fields of a confirmation; `Confirmation.fields` keeps them."""
+    out = Writer()
     out.text(message.client)
     out.fixed(message.context)
     out.sized(message.survivors)
     out.fixed(message.signature)
+    return out.finish()
 
 
 def write_confirmations(out: Writer, message: Confirmations) -> None:

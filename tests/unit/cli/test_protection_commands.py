@@ -15,8 +15,14 @@ if TYPE_CHECKING:
 PLAN = ("protection", "plan", "--nodes", "20", "--parameters", "1000000")
 
 
+def rows(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The table of figures."""
+    found: list[dict[str, Any]] = document["figures"]
+    return found
+
+
 def figures(document: Mapping[str, Any]) -> dict[str, object]:
-    return {item["name"]: item["value"] for item in document["figures"]}
+    return {item["name"]: item["value"] for item in rows(document)}
 
 
 def stricter(text: str, rules: str) -> str:
@@ -31,7 +37,7 @@ def test_a_cohort_by_the_defaults(shell: "Shell") -> None:
     assert found["members that may collude"] == group.corrupted == 4
     assert found["neighbours of a member"] == "all"
     assert document["upload_bytes"] == 2_666_680
-    assert all(item["formula"] and item["source"] for item in document["figures"])
+    assert all(item["formula"] and item["source"] for item in rows(document))
 
 
 def test_an_upload_of_16_bits_and_100_nodes_takes_at_most_three_bytes_a_value(shell: "Shell") -> None:

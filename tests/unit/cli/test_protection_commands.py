@@ -30,7 +30,7 @@ def stricter(text: str, rules: str) -> str:
 
 
 def test_a_cohort_by_the_defaults(shell: "Shell") -> None:
-    document = shell.json(*PLAN)
+    document: Mapping[str, Any] = shell.json(*PLAN)
     group = choose_parameters(20, corrupted_fraction=0.2, dropout_fraction=0.1)
     found = figures(document)
     assert found["threshold of shares"] == group.threshold == 13

@@ -88,7 +88,7 @@ def test_whole_numbers_are_never_moved_by_rounding() -> None:
 def test_multiples_of_any_resolution_are_never_moved_by_rounding(resolution: float, levels: int) -> None:
     """Also where dividing by the resolution is not exact."""
     steps = np.random.default_rng(2).integers(-levels, levels, 20_000)
-    values = steps * resolution
+    values: Floats = np.asarray(steps * resolution, np.float64)
     layout = layout_of(bound=levels * resolution, resolution=resolution, cohort=2, length=values.size)
     assert np.array_equal(np.rint(layout.decode(total_of(layout, [values]), count=1)["v"] / resolution), steps)
 

@@ -74,9 +74,14 @@ def run(
             bar.update(task, advance=1, description=f"seed {step.seed}")
     if parquet:
         runs.write_parquet()
-    if plot:
-        _plot(runs)
-    _show(runs, as_json=as_json)
+    drawn = plot and _plot(runs)
+    written = [
+        "results.csv",
+        "timings.csv",
+        *(["results.parquet"] if parquet else []),
+        *(["results.png"] if drawn else []),
+    ]
+    _show(runs, written, as_json=as_json)
 
 
 @command(app, "compare", example="fedseal simulate compare fedavg scaffold --rounds 10")
@@ -98,21 +103,28 @@ def compare(
 
     one, two = read_results(first), read_results(second)
     found = differences(one, two, confidence=confidence, rounds=rounds)
+    names = _names(first, second)
     if plot is not None:
         from fedseal.simulation.plotting import plot as draw
 
-        draw({first.name: one, second.name: two}, plot)
+        draw(dict(zip(names, (one, two), strict=True)), plot)
     if as_json:
         print_json({"confidence": confidence, "figures": [_json(item) for item in found]})
         return
     print_table(
-        ("Figure", first.name[:14], second.name[:14], "B - A", f"{confidence:.0%} interval", "Seeds"),
+        ("Figure", *(name[-14:] for name in names), "B - A", f"{confidence * 100:g}% interval", "Pairs"),
         [_row(item) for item in found],
         empty="The two experiments have no figure in common.",
     )
 
 
-def _plot(runs: "Runs") -> None:
+def _names(first: Path, second: Path) -> tuple[str, str]:
+    """What two folders are called side by side."""
+    one, two = first.resolve(), second.resolve()
+    return (one.name, two.name) if one.name != two.name else (str(first), str(second))
+
+
+def _plot(runs: "Runs") -> bool:
     from fedseal.errors import SetupError
     from fedseal.simulation.comparing import read_results
     from fedseal.simulation.plotting import plot as draw
@@ -121,9 +133,11 @@ def _plot(runs: "Runs") -> None:
         draw({runs.experiment.experiment: read_results(runs.folder)}, runs.folder / "results.png")
     except SetupError as error:
         note(str(error))
+        return False
+    return True
 
 
-def _show(runs: "Runs", *, as_json: bool) -> None:
+def _show(runs: "Runs", written: list[str], *, as_json: bool) -> None:
     from fedseal.simulation.comparing import KEYS, interval_of_mean, last_values, read_results
 
     results = read_results(runs.folder)
@@ -139,6 +153,7 @@ def _show(runs: "Runs", *, as_json: bool) -> None:
             {
                 "experiment": runs.experiment.experiment,
                 "folder": str(runs.folder),
+                "files": written,
                 "seeds": list(runs.experiment.seeds),
                 "figures": {
                     name: {"mean": mean, "least": least, "greatest": most} for name, mean, least, most, _, _ in rows
@@ -154,7 +169,7 @@ def _show(runs: "Runs", *, as_json: bool) -> None:
         ],
         empty="There are no results.",
     )
-    say(f"Results in {runs.folder}: results.csv, timings.csv, results.png")
+    say(f"Results in {runs.folder}: {', '.join(written)}")
 
 
 def _row(item: "Difference") -> tuple[str, ...]:
@@ -164,7 +179,7 @@ def _row(item: "Difference") -> tuple[str, ...]:
         _short(item.second),
         _short(item.difference),
         _interval(item.low, item.high),
-        f"{item.pairs} paired" if item.pairs else "not paired",
+        str(item.pairs or "none"),
     )
 
 

@@ -1,7 +1,7 @@
 """Two experiments side by side: means over seeds, and confidence intervals of the difference.
 
-Seeds that both have are paired (the same seed deals out the same rows); then the interval is Student's for the mean of
-the paired differences. Otherwise it is Welch's. With fewer than two seeds there is none.
+Experiments over the same seeds are paired (the same seed deals out the same rows); then the interval is Student's for
+the mean of the paired differences. Otherwise it is Welch's. With fewer than two seeds there is none.
 """
 
 import math
@@ -32,7 +32,7 @@ class Difference:
         difference: second - first.
         low: Lower end of the confidence interval of the difference; NaN with fewer than two seeds.
         high: Upper end.
-        pairs: Seeds that both have; 0 where the interval is not paired.
+        pairs: How many seeds were paired; 0 where the interval is not paired.
     """
 
     figure: str
@@ -63,6 +63,10 @@ def read_results(folder: Path) -> pd.DataFrame:
         raise ExperimentUnsuitable(f"{path} is not a table of results: {error}.") from None
     if not {"seed", "round"} <= set(frame.columns):
         raise ExperimentUnsuitable(f"{path} is not a table of results: it has no columns seed and round.")
+    words = [str(name) for name in frame.columns if not pd.api.types.is_numeric_dtype(frame[name])]
+    if words or frame.empty:
+        fault = "it has no rows" if frame.empty else f"column {words[0]} holds something that is no number"
+        raise ExperimentUnsuitable(f"{path} is not a table of results: {fault}.")
     return frame
 
 
@@ -120,5 +124,8 @@ def _array(values: "pd.Series[float]") -> NDArray[np.float64]:
 def _welch(first: NDArray[np.float64], second: NDArray[np.float64], confidence: float) -> tuple[float, float]:
     if min(len(first), len(second)) < 2:
         return math.nan, math.nan
+    if np.ptp(first) == np.ptp(second) == 0:  # no spread at all, where Welch's formula divides 0 by 0
+        both = float(second[0] - first[0])
+        return both, both
     found = stats.ttest_ind(second, first, equal_var=False).confidence_interval(confidence)
     return float(found.low), float(found.high)

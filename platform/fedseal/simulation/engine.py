@@ -17,7 +17,7 @@ from fedseal.methods.contract import NOTHING, Contribution, Plan, node_seed
 from fedseal.methods.programme import check_contribution
 from fedseal.simulation.attacks import AttackRound
 from fedseal.simulation.measures import measure
-from fedseal.simulation.setting import Setting
+from fedseal.simulation.setting import Setting, counts
 from fedseal.simulation.sums import Contributions, RoundSum, secure_sum
 from fedseal.simulation.workers import Part, Serial, Task, Workers
 
@@ -78,7 +78,7 @@ class Simulation:
 
         Raises:
             PlatformError: From the method, learner or attack, as in a federation.
-            RoundFailed: Under masks, too many nodes were lost.
+            ExperimentUnsuitable: Under masks, too few nodes are asked or too many lost.
         """
         state = state or self.start()
         while state.rounds < self.setting.experiment.method.rounds:
@@ -177,8 +177,8 @@ def draw(setting: Setting, index: int) -> Cast:
     circumstances, names = setting.experiment.circumstances, sorted(setting.nodes)
     generator = np.random.Generator(np.random.Philox(node_seed(setting.seed, "cast", "simulation", index)))
     order = [names[place] for place in generator.permutation(len(names))]
-    asked = order[: max(1, round(circumstances.participation * len(names)))]
-    lost = asked[: min(round(circumstances.dropouts * len(asked)), len(asked) - 1)]
+    many, few = counts(setting.experiment, len(names))
+    asked, lost = order[:many], order[:few]
     hurried = asked[::-1][: round(circumstances.stragglers * len(asked))]
     return Cast(asked=tuple(sorted(asked)), lost=frozenset(lost), hurried=frozenset(hurried))
 

@@ -67,6 +67,9 @@ class Data(Document):
         if self.source == "files" and not (self.schema_file and self.files):
             key = "files" if self.schema_file else "schema_file"
             raise fault("`source: files` needs `schema_file` and `files`", "add them", key=key)
+        for key in ("schema_file", "files", "features"):
+            if self.source != "files" and getattr(self, key):
+                raise fault(f"`{key}` is only read with `source: files`", "remove it", key=key)
         return self
 
 
@@ -77,7 +80,7 @@ class Partition(Document):
         nodes: virtual nodes; with ``natural`` each site is one and this is left out.
         alpha: of ``dirichlet``: concentration; the smaller, the more nodes differ (0.1 extreme, 100 nearly equal).
         classes_per_node: of ``classes``.
-        rows_per_node: each node gets this many; 0 deals out all rows.
+        rows_per_node: each node gets at most this many; 0 deals out all rows.
         minimum_rows: of ``dirichlet``: drawn again until each node has as many.
     """
 
@@ -159,6 +162,21 @@ class Experiment(Document):
     def _seeds_differ(self) -> "Experiment":
         if len(set(self.seeds)) != len(self.seeds):
             raise fault("a seed is listed twice", "keep one", key="seeds")
+        return self
+
+    @model_validator(mode="after")
+    def _rows_can_be_chosen(self) -> "Experiment":
+        if self.partition.kind is PartitionKind.NATURAL:
+            for key, value in (
+                ("training_rows", self.data.training_rows),
+                ("rows_per_node", self.partition.rows_per_node),
+            ):
+                if value:
+                    raise fault(
+                        f"with `kind: natural` each site has its own rows, and `{key}` is not read",
+                        "remove it",
+                        key=key,
+                    )
         return self
 
 

@@ -14,9 +14,10 @@ def deal(partition: Partition, labels: NDArray[np.float64], *, seed: int) -> tup
     """Row numbers of each node, sorted; no row goes to two nodes.
 
     Args:
-        partition: ``iid``: a random equal split. ``classes``: node k has the classes k, k + 1, ... (modulo their
-            number, spread evenly when there are more nodes). ``dirichlet``: of each class, shares drawn from
-            Dirichlet(alpha) over the nodes (Hsu et al. 2019). Not ``natural``: there the sites are the nodes.
+        partition: ``iid``: a random equal split. ``classes``: with C classes and c a node, node k has the classes
+            k, k + C//c, k + 2 (C//c), ... modulo C; nodes with the same class share its rows evenly, and a class that
+            no node has stays unused. ``dirichlet``: of each class, shares drawn from Dirichlet(alpha) over the nodes
+            (Hsu et al. 2019). Not ``natural``: there the sites are the nodes.
         labels: Class of each row, shape (rows,).
         seed: Any non-negative integer.
 
@@ -39,7 +40,11 @@ def deal(partition: Partition, labels: NDArray[np.float64], *, seed: int) -> tup
 
 def _by_classes(partition: Partition, labels: NDArray[np.float64], generator: np.random.Generator) -> list[Rows]:
     classes = np.unique(labels)
-    stride = max(1, len(classes) // max(partition.classes_per_node, 1))
+    if partition.classes_per_node > len(classes):
+        raise ExperimentUnsuitable(
+            f"The data has {len(classes)} classes, and `classes_per_node` is {partition.classes_per_node}; lower it."
+        )
+    stride = len(classes) // partition.classes_per_node
     wanted = [
         {int((node + step * stride) % len(classes)) for step in range(partition.classes_per_node)}
         for node in range(partition.nodes)

@@ -14,6 +14,7 @@ FIGURES = {
     "own_accuracy_mean": "Mean accuracy on own rows",
     "training_loss": "Training loss",
 }
+SUFFIXES = (".png", ".pdf", ".svg")
 INK, LINE = "#1c2430", ("#0b6e8f", "#b3261e", "#5b7f2b", "#7a4fa3", "#a86a00", "#444444")
 
 
@@ -25,7 +26,7 @@ def plot(results: dict[str, pd.DataFrame], path: Path) -> None:
         path: A PNG, PDF or SVG file.
 
     Raises:
-        SetupError: matplotlib is not installed.
+        SetupError: matplotlib is not installed, does not write such files, or there is nothing to draw.
     """
     try:
         matplotlib = importlib.import_module("matplotlib")
@@ -34,14 +35,20 @@ def plot(results: dict[str, pd.DataFrame], path: Path) -> None:
     except ModuleNotFoundError:
         raise SetupError("Plots need matplotlib, which is not installed; pip install 'fedseal[plots]'.") from None
     shown = [name for name in FIGURES if any(name in frame for frame in results.values())]
+    if not shown:
+        raise SetupError(f"There is nothing to draw: no results have any of {', '.join(FIGURES)}.")
+    if path.suffix.lower() not in SUFFIXES:
+        raise SetupError(f"{path} is not the name of a picture; let it end with {', '.join(SUFFIXES)}.")
     figure, axes = pyplot.subplots(1, len(shown), figsize=(4.6 * len(shown), 3.6), squeeze=False)
     for axis, name in zip(axes[0], shown, strict=True):
         _draw(axis, name, results)
     if len(results) > 1:
         axes[0][0].legend(frameon=False, fontsize=8)
     figure.tight_layout()
-    figure.savefig(path, dpi=150, metadata={"Software": None} if path.suffix == ".png" else None)
-    pyplot.close(figure)
+    try:
+        figure.savefig(path, dpi=150, metadata={"Software": None} if path.suffix == ".png" else None)
+    finally:
+        pyplot.close(figure)
 
 
 def _draw(axis: Any, name: str, results: dict[str, pd.DataFrame]) -> None:
@@ -50,9 +57,11 @@ def _draw(axis: Any, name: str, results: dict[str, pd.DataFrame]) -> None:
             continue
         by_round = frame.dropna(subset=[name]).groupby("round")[name]
         mean, colour = by_round.mean(), LINE[number % len(LINE)]
-        axis.plot(mean.index, mean.to_numpy(), color=colour, label=label, linewidth=1.8)
+        dots = "o" if len(mean) == 1 else None
+        axis.plot(mean.index, mean.to_numpy(), color=colour, label=label, linewidth=1.8, marker=dots)
         axis.fill_between(mean.index, by_round.min(), by_round.max(), color=colour, alpha=0.15, linewidth=0)
     axis.set_title(FIGURES[name], fontsize=10, color=INK, loc="left")
     axis.set_xlabel("round", fontsize=9)
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(labelsize=8)

@@ -13,15 +13,16 @@ Rules this module keeps:
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
 from fedseal.errors import SetupError
-from fedseal.files import read_limited, write_atomic
+from fedseal.files import make_folder, read_limited, write_atomic
 from fedseal.learning.tensors import group_of, grouped, pack_tensors
 from fedseal.simulation.engine import RoundResult, Simulation, State
 from fedseal.simulation.errors import ExperimentUnsuitable
@@ -65,7 +66,7 @@ class Runs:
             raise ExperimentUnsuitable(
                 f"The folder {folder} holds results of another experiment file; choose another folder with --out."
             )
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder, private=False)
         write_atomic(kept, content)
 
     def write_parquet(self) -> Path:
@@ -83,7 +84,7 @@ class Runs:
         write_atomic(self.folder / PARQUET, data)
         return self.folder / PARQUET
 
-    def run(self, workers: Workers) -> Iterator[Progress]:
+    def run(self, workers: Workers) -> Generator[Progress, None, None]:
         """Run what is still to be run, seed by seed, and write the results."""
         source: Source | None = None
         for seed in self.experiment.seeds:
@@ -96,12 +97,14 @@ class Runs:
         """Rounds of all seeds that need not be run again."""
         return sum(self._rounds_done(seed) for seed in self.experiment.seeds)
 
-    def _run_seed(self, source: Source, seed: int, workers: Workers) -> Iterator[Progress]:
+    def _run_seed(self, source: Source, seed: int, workers: Workers) -> Generator[Progress, None, None]:
         place = self._place(seed)
         place.mkdir(exist_ok=True)
         simulation = Simulation(setting=make_setting(self.experiment, source, seed), workers=workers)
         state = self._state(seed)
         lines = self._lines(seed)[: 0 if state is None else state.rounds]
+        if state is not None and len(lines) != state.rounds:
+            raise self._damaged(seed, place / LINES)
         for result in simulation.rounds(state):
             lines.append(_line(seed, result))
             if result.round % KEPT_EVERY == 0 or result.round == self.experiment.method.rounds:
@@ -114,19 +117,32 @@ class Runs:
 
     def _rounds_done(self, seed: int) -> int:
         standing = self._place(seed) / STANDING
-        return int(json.loads(standing.read_text())["rounds"]) if standing.exists() else 0
+        if not standing.exists():
+            return 0
+        try:
+            return int(json.loads(standing.read_text())["rounds"])
+        except (ValueError, KeyError, TypeError):
+            raise self._damaged(seed, standing) from None
 
     def _lines(self, seed: int) -> list[dict[str, float]]:
         path = self._place(seed) / LINES
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        try:
+            return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        except ValueError:
+            raise self._damaged(seed, path) from None
+
+    def _damaged(self, seed: int, path: Path) -> ExperimentUnsuitable:
+        return ExperimentUnsuitable(f"{path} is damaged; remove {self._place(seed)}, and seed {seed} is run again.")
 
     def _state(self, seed: int) -> State | None:
         rounds = self._rounds_done(seed)
         if not rounds:
             return None
-        tensors = load_safetensors(
-            read_limited(self._place(seed) / f"{rounds}.{TENSORS}", max_bytes=MOST_BYTES, what="a saved state")
-        )
+        path = self._place(seed) / f"{rounds}.{TENSORS}"
+        try:
+            tensors = load_safetensors(read_limited(path, max_bytes=MOST_BYTES, what="a saved state"))
+        except SafetensorError:
+            raise self._damaged(seed, path) from None
         names = {key.split("/")[1] for key in tensors if key.startswith("node/")}
         return State(
             rounds=rounds,

@@ -30,9 +30,10 @@ from fedseal.methods.statistics import Statistics
 from fedseal.methods.sums import plain_sum
 from fedseal.simulation.attacks import Attack, Attacker, make_attack
 from fedseal.simulation.errors import ExperimentUnsuitable
-from fedseal.simulation.experiment import Experiment, PartitionKind
+from fedseal.simulation.experiment import Experiment, PartitionKind, Protection
 from fedseal.simulation.partition import deal
 from fedseal.simulation.sources import Source, join, take
+from fedseal.simulation.sums import masking_group
 from fedseal_governance.datasets import DatasetSchema
 from fedseal_governance.jobs import (
     SMALLEST_PROTECTED_COHORT,
@@ -144,6 +145,8 @@ def make_setting(experiment: Experiment, source: Source, seed: int) -> Setting:
     if target is None:
         raise ExperimentUnsuitable("The data has no target, so there is nothing to learn.")
     nodes = _nodes(experiment, source, seed)
+    if experiment.protection is Protection.MASKING:
+        masking_group(*counts(experiment, len(nodes)))
     attack, attackers = _attackers(experiment, tuple(nodes), seed)
     if attack is not None:
         nodes = {
@@ -162,6 +165,13 @@ def make_setting(experiment: Experiment, source: Source, seed: int) -> Setting:
         attackers=attackers,
         attack=attack,
     )
+
+
+def counts(experiment: Experiment, nodes: int) -> tuple[int, int]:
+    """How many of ``nodes`` a round asks, and how many of these it loses; at least one always arrives."""
+    circumstances = experiment.circumstances
+    asked = max(1, round(circumstances.participation * nodes))
+    return asked, min(round(circumstances.dropouts * asked), asked - 1)
 
 
 def _nodes(experiment: Experiment, source: Source, seed: int) -> dict[str, JobData]:
@@ -227,7 +237,7 @@ def _job(experiment: Experiment, source: Source, nodes: Mapping[str, JobData], s
         features=source.features,
         target=_target(source),
         evaluation=Evaluation(holdout=0.5),
-        protection=JobProtection.MASKING,
+        protection=JobProtection.MASKING if len(nodes) >= SMALLEST_PROTECTED_COHORT else JobProtection.NONE,
         disclosure=method.statement.level,
         nodes=tuple(sorted(nodes)),
         minimum_cohort=min(SMALLEST_PROTECTED_COHORT, len(nodes)),

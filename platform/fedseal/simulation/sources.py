@@ -117,8 +117,9 @@ def _idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
         content = gzip.decompress(read_limited(path, max_bytes=_MOST_BYTES, what="a part of Fashion-MNIST"))
     except (gzip.BadGzipFile, EOFError) as error:
         raise ExperimentUnsuitable(f"{path.name} is no gzip file: {error}.") from None
-    header = np.frombuffer(content[: 4 * (dimensions + 1)], dtype=">u4")
-    if len(header) != dimensions + 1 or header[0] != _MAGIC[dimensions]:
+    head = content[: 4 * (dimensions + 1)]
+    header = np.frombuffer(head, dtype=">u4") if len(head) == 4 * (dimensions + 1) else np.zeros(1)
+    if header[0] != _MAGIC[dimensions]:
         raise ExperimentUnsuitable(f"{path.name} is not an IDX file of {dimensions} dimensions.")
     shape = tuple(int(side) for side in header[1:])
     body = np.frombuffer(content[4 * (dimensions + 1) :], dtype=np.uint8)

@@ -9,6 +9,7 @@ import numpy as np
 from fedseal.learning.tensors import NamedTensors
 from fedseal.methods.contract import CohortSum, Plan, node_seed
 from fedseal.methods.sums import encoded_sum, plain_sum
+from fedseal.simulation.errors import ExperimentUnsuitable
 from fedseal.simulation.experiment import Protection
 from fedseal_crypto.digests import sha256_hex
 from fedseal_crypto.encoding import Layout, RingVector, VectorSpec
@@ -16,6 +17,8 @@ from fedseal_crypto.identity import Entropy, IdentityKey
 from fedseal_crypto.masking import (
     ClientId,
     ClientLimits,
+    GroupParameters,
+    ParametersInvalid,
     Party,
     RoundParameters,
     Step,
@@ -23,6 +26,7 @@ from fedseal_crypto.masking import (
     choose_parameters,
     run_round,
 )
+from fedseal_governance.jobs import SMALLEST_PROTECTED_COHORT
 
 CORRUPTED_FRACTION, DROPOUT_FRACTION = 0.2, 0.1
 
@@ -58,7 +62,7 @@ def secure_sum(plan: Plan, specs: tuple[VectorSpec, ...], parts: Contributions, 
     """Add up a round's contributions.
 
     Raises:
-        RoundFailed: Under masks, too many nodes left.
+        ExperimentUnsuitable: Under masks, too few nodes are asked or too many left.
     """
     names = sorted(parts.values)
     if protection is Protection.NONE:
@@ -72,6 +76,29 @@ def secure_sum(plan: Plan, specs: tuple[VectorSpec, ...], parts: Contributions, 
         layout = Layout.plan(specs, cohort=len(names))
         return RoundSum(total=CohortSum(values=added, cohort=len(names)), bytes_up=layout.wire_bytes)
     return _masked_sum(plan, specs, parts, seeds)
+
+
+def masking_group(asked: int, lost: int) -> GroupParameters:
+    """What the masks of a round of ``asked`` nodes withstand, when ``lost`` of them leave.
+
+    Raises:
+        ExperimentUnsuitable: Too few nodes are asked, or too many of them lost, for a sum under masks.
+    """
+    share = max(DROPOUT_FRACTION, lost / asked)
+    try:
+        group = choose_parameters(asked, corrupted_fraction=CORRUPTED_FRACTION, dropout_fraction=share)
+    except ParametersInvalid as error:
+        raise ExperimentUnsuitable(
+            f"A round asks {asked} nodes, which masks do not allow: {error} Ask more nodes, or write "
+            "`protection: encoded`, which gives the same sums."
+        ) from None
+    most = min(group.tolerated_dropouts, asked - SMALLEST_PROTECTED_COHORT)
+    if lost > most:
+        raise ExperimentUnsuitable(
+            f"A round loses {lost} of {asked} nodes and masks withstand {most}; lower `dropouts`, or write "
+            "`protection: encoded`, which gives the same sums."
+        )
+    return group
 
 
 def _masked_sum(plan: Plan, specs: tuple[VectorSpec, ...], parts: Contributions, seeds: Mapping[str, int]) -> RoundSum:
@@ -90,9 +117,12 @@ def _masked_sum(plan: Plan, specs: tuple[VectorSpec, ...], parts: Contributions,
         parties[name] = Party(identity=IdentityKey.generate(entropy), words=words, leaves_at=leaves)
     transcript = Transcript()
     result = run_round(
-        _parameters(plan, layout, roster),
+        _parameters(plan, layout, roster, lost=len(parts.lost)),
         parties,
-        limits=ClientLimits(corrupted_fraction=CORRUPTED_FRACTION, dropout_fraction=DROPOUT_FRACTION),
+        limits=ClientLimits(
+            corrupted_fraction=CORRUPTED_FRACTION,
+            dropout_fraction=max(DROPOUT_FRACTION, len(parts.lost) / len(roster)),
+        ),
         entropy=entropy,
         transcript=transcript,
     )
@@ -103,8 +133,8 @@ def _masked_sum(plan: Plan, specs: tuple[VectorSpec, ...], parts: Contributions,
     return RoundSum(total=CohortSum(values=values, cohort=len(result.survivors)), bytes_up=max(sent.values()))
 
 
-def _parameters(plan: Plan, layout: Layout, roster: tuple[ClientId, ...]) -> RoundParameters:
-    group = choose_parameters(len(roster), corrupted_fraction=CORRUPTED_FRACTION, dropout_fraction=DROPOUT_FRACTION)
+def _parameters(plan: Plan, layout: Layout, roster: tuple[ClientId, ...], *, lost: int) -> RoundParameters:
+    group = masking_group(len(roster), lost)
     return RoundParameters(
         federation="simulation",
         job_digest=sha256_hex(plan.job.model_dump_json().encode()),
@@ -112,7 +142,7 @@ def _parameters(plan: Plan, layout: Layout, roster: tuple[ClientId, ...]) -> Rou
         round=plan.round,
         attempt=0,
         roster=roster,
-        minimum_cohort=3,
+        minimum_cohort=SMALLEST_PROTECTED_COHORT,
         corrupted=group.corrupted,
         threshold=group.threshold,
         neighbours=group.neighbours,

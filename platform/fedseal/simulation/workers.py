@@ -5,15 +5,16 @@ A part is a pure function of setting and task, so it does not matter who compute
 """
 
 import importlib
+import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from fedseal.errors import SetupError
 from fedseal.learning.determinism import use_deterministic_torch
 from fedseal.learning.tensors import NamedTensors
-from fedseal.methods.contract import Contribution
+from fedseal.methods.contract import NOTHING, Contribution
 from fedseal.methods.programme import contribute
 from fedseal.simulation.setting import Setting
 
@@ -25,7 +26,7 @@ class Task:
     Attributes:
         node: Which.
         round: From 0.
-        broadcast: What every node received.
+        broadcast: What every node received; the same object in all tasks of a round.
         local_state: What the node kept.
         hurried: It trains one epoch only.
         attacks: It does what its attack says, if it is an attacker.
@@ -93,22 +94,32 @@ class OnRay:
             self._ray: Any = importlib.import_module("ray")
         except ModuleNotFoundError:
             raise SetupError("The engine ray needs Ray, which is not installed; pip install 'fedseal[ray]'.") from None
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
         if not self._ray.is_initialized():
             self._ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)
         self._remote = self._ray.remote(_remote_part)
         self._placed: tuple[Setting, Any] | None = None
 
     def compute(self, setting: Setting, tasks: Sequence[Task]) -> Iterator[Part]:
-        """See `Workers`."""
+        """See `Workers`; the broadcast, which all tasks of a round share, is placed once."""
+        if not tasks:
+            return
         if self._placed is None or self._placed[0] is not setting:
             self._placed = (setting, self._ray.put(setting))
-        for result in [self._remote.remote(self._placed[1], task) for task in tasks]:
-            yield self._ray.get(result)
+        broadcast = self._ray.put(tasks[0].broadcast)
+        results = [
+            self._remote.remote(self._placed[1], broadcast, replace(task, broadcast=dict(NOTHING))) for task in tasks
+        ]
+        for result in results:
+            try:
+                yield self._ray.get(result)
+            except self._ray.exceptions.RayTaskError as error:
+                raise error.cause from None  # the method's own error, as the serial engine raises it
 
 
-def _remote_part(setting: Setting, task: Task) -> Part:
+def _remote_part(setting: Setting, broadcast: NamedTensors, task: Task) -> Part:
     use_deterministic_torch()
-    return part_of(setting, task)
+    return part_of(setting, replace(task, broadcast=broadcast))
 
 
 def make_workers(engine: str) -> Workers:

@@ -26,6 +26,8 @@ from fedseal_cli import (
     demo,
     federation,
     job,
+    learner,
+    learner,
     method,
     model,
     node,

@@ -12,10 +12,18 @@ if TYPE_CHECKING:
 
 FolderOption = Annotated[Path, typer.Option("--folder", metavar="DIR", help="Where everything is made; it stays.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace an earlier demonstration in that folder.")]
+MethodOption = Annotated[
+    str, typer.Option("--method", metavar="NAME", help="Any training method of `fedseal method list`.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print summary.json, and the story to stderr.")]
 
 
-def demo(folder: FolderOption = Path("demo"), force: ForceOption = False, as_json: JsonOption = False) -> None:
+def demo(
+    folder: FolderOption = Path("demo"),
+    method: MethodOption = "fedavg",
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
     """Watch four hospitals train one model that none could train alone.
 
     Founds a federation on this machine with real processes, mutual TLS and databases: policies approved by
@@ -29,7 +37,7 @@ def demo(folder: FolderOption = Path("demo"), force: ForceOption = False, as_jso
     from fedseal_cli.demonstration.screen import Screen
 
     screen = Screen(Console(stderr=as_json, highlight=False))
-    summary = Demonstration(folder, force=force, screen=screen).play()
+    summary = Demonstration(folder, force=force, screen=screen, method=method).play()
     if as_json:
         print_json(summary.model_dump(mode="json"))
     else:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedseal.files import read_limited
-from fedseal.learning.plugins import learner_digest
+from fedseal.learning.plugins import choice_digest
 from fedseal.methods import programme, programme_statement
 from fedseal_cli.authority_options import now
 from fedseal_cli.job_output import Ground, Verdict
@@ -67,6 +67,6 @@ def _assumed_facts(job: JobDocument, rules: PolicyDocument) -> NodeFacts:
         datasets=frozenset({job.dataset}),
         usable_records=max(1, rules.consent.minimum_records),
         method_discloses=programme_statement(programme(job)).level,
-        learner_digest=None if job.learner is None else learner_digest(job.learner.name),
+        learner_digest=None if job.learner is None else choice_digest(job.learner),
         operator_agreed=True,
     )

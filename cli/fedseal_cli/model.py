@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fedseal_cli.commands import JsonOption, command, noun
-from fedseal_cli.local_options import AsOption
+from fedseal_cli.local_options import AsOption, NodeOption, open_node
 from fedseal_cli.output import note, print_fields, print_json, print_table, say
 from fedseal_cli.remote import CoordinatorOption, JobArgument, connected
 from fedseal_cli.secrets_input import PassphraseFile
@@ -82,6 +82,53 @@ def export(  # noqa: PLR0913, PLR0917 - Typer declares one parameter per option
         print_json({"file": str(out), "digest": model.digest, "record": None if record is None else str(record)})
         return
     say(f"{out} is the {kind} of {detail.summary.name} ({model.size} bytes, digest {model.digest[:16]}…).")
+
+
+@command(app, "own", example="fedseal model own --node cleveland")
+def own(
+    node: NodeOption,
+    job: Annotated[
+        str | None, typer.Argument(metavar="[JOB]", help="Name or digest of a job, to write its model with --out.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where to write the model.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the models of a node alone, which personal methods left there and which are never sent; or write one."""
+    from fedseal.errors import SetupError
+    from fedseal.files import write_atomic
+    from fedseal.node.own_models import FOLDER, OwnModels
+
+    if (job is None) != (out is None):
+        raise SetupError("give JOB and --out together to write a model, or neither to list all.")
+    with open_node(node) as party:
+        models = OwnModels(party.folder.path / FOLDER)
+    found = [item for item in models.listed() if job is None or item.name == job or item.job.startswith(job)]
+    if job is not None and out is not None:
+        if len(found) != 1:
+            raise SetupError(
+                f"{len(found) or 'no'} models of this node are of a job {job}; give its digest as `model own` shows it."
+            )
+        if out.exists():
+            raise SetupError(f"{out} already exists; choose another name.")
+        write_atomic(out, models.read(found[0].job), private=True)
+        if not as_json:
+            say(f"{out} is this node's own model of {found[0].name} (digest {found[0].digest[:16]}…). Do not send it.")
+            return
+    if as_json:
+        print_json(
+            {
+                "models": [
+                    {"job": item.name, "job_digest": item.job, "digest": item.digest, "size": item.size}
+                    for item in found
+                ]
+            }
+        )
+        return
+    print_table(
+        ("Job", "Bytes", "Job's digest"),
+        [(item.name, item.size, f"{item.job[:16]}…") for item in found],
+        empty="No job has left a model of its own at this node; only personal methods do.",
+    )
 
 
 @command(

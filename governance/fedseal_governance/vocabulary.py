@@ -98,5 +98,8 @@ SettingScalar = bool | int | float | str
 Setting = SettingScalar | Annotated[tuple[SettingScalar, ...], Field(max_length=100)]
 """A value in a method's or learner's ``settings``; a list holds plain values only."""
 
+FILE_LEARNER = "python-file"
+"""The learner that runs a data scientist's own file; a policy that lists it must name the file's digest."""
+
 Settings = Annotated[dict[Name, Setting], Field(max_length=50)]
 """Settings by name; the method or learner checks what they mean."""

@@ -5,7 +5,7 @@ learner's code or another set of nodes produce noise together instead of a sum.
 """
 
 from fedseal import __version__
-from fedseal.learning import learner_digest
+from fedseal.learning import choice_digest
 from fedseal_crypto.canonical import canonical_json
 from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_governance.jobs import JobDocument
@@ -15,6 +15,6 @@ PROTOCOL = "fedseal/plan/1"
 
 def plan_digest(document: JobDocument, *, job: Digest, schema: Digest) -> Digest:
     """Digest over the job, the dataset's schema file, the learner's code and this release's version."""
-    learner = None if document.learner is None else learner_digest(document.learner.name)
+    learner = None if document.learner is None else choice_digest(document.learner)
     agreed = {"protocol": PROTOCOL, "release": __version__, "job": job, "schema": schema, "learner": learner}
     return sha256_hex(canonical_json(agreed))

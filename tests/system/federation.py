@@ -42,7 +42,11 @@ class SmallJob:
     """A job that takes a second or two."""
 
     name: str = "small"
+    method: str = "fedavg"
+    learner: str = "{name: logistic-regression, settings: {learning_rate: 0.1, batch_size: 32}}"
     rounds: int = ROUNDS
+    settings: str = "local_epochs: 1, clip: 1.0"
+    protection: str = "masking"
     nodes: tuple[str, ...] = NODES
     step_seconds: int = 15
     seed: int = 1
@@ -52,8 +56,8 @@ class SmallJob:
 
     def to_yaml(self) -> bytes:
         training = f"""\
-method: {{name: fedavg, rounds: {self.rounds}, settings: {{local_epochs: 1, clip: 1.0}}}}
-learner: {{name: logistic-regression, settings: {{learning_rate: 0.1, batch_size: 32}}}}
+method: {{name: {self.method}, rounds: {self.rounds}, settings: {{{self.settings}}}}}
+learner: {self.learner}
 evaluation: {{holdout: 0.3, seed: 1}}
 target: num
 """
@@ -66,7 +70,7 @@ dataset: {self.dataset}
 kind: {self.kind}
 {training if self.kind == "training" else ""}\
 features: [{", ".join(self.features)}]
-protection: masking
+protection: {self.protection}
 disclosure: SUM
 nodes: [{", ".join(self.nodes)}]
 minimum_cohort: 3

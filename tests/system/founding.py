@@ -20,6 +20,7 @@ from fedseal.authority.views import Invitee
 from fedseal.folders import PartyFolder
 from fedseal.learning import content_digest, load_dataset
 from fedseal.local import LocalParty, open_party
+from fedseal.methods import method_names
 from fedseal_crypto.dsse import sign_document
 from fedseal_crypto.secret import SecretBytes
 from fedseal_governance.consent import import_consents
@@ -129,10 +130,18 @@ def register_dataset(party: LocalParty, data: Path) -> None:
     )
 
 
+def training_methods() -> tuple[str, ...]:
+    """Every installed method that trains, `fedavg` first."""
+    names = [name for name in method_names() if name not in ("statistics", "evaluation", "fedavg")]
+    return ("fedavg", *names)
+
+
 def policy_for(node: str, replacements: Mapping[str, str] | None = None) -> bytes:
-    """The example policy of that hospital, owned by the one organisation of this federation."""
+    """The example policy of that hospital, owned by this federation's one organisation and open to all methods."""
     lines = (EXAMPLES / f"policy-{node}.yaml").read_text().splitlines()
-    text = "\n".join(f"owner: {ORGANISATION}" if line.startswith("owner:") else line for line in lines) + "\n"
+    changed = {"owner:": f"owner: {ORGANISATION}", "  methods:": f"  methods: [{', '.join(training_methods())}]"}
+    found = [next((new for old, new in changed.items() if line.startswith(old)), line) for line in lines]
+    text = "\n".join(found) + "\n"
     for old, new in (replacements or {}).items():
         if old not in text:
             message = f"the policy of {node} does not contain {old!r}"

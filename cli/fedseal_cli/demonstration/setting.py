@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 from fedseal.errors import SetupError
+from fedseal_cli.demonstration.adapting import changed_files
 
 FEDERATION = "heart"
 CONSORTIUM = "Heart Disease Consortium"
@@ -17,6 +18,7 @@ HOSPITALS = {
     "va-long-beach": "VA Medical Center, Long Beach",
     "switzerland": "University Hospitals Zurich and Basel",
 }
+USUAL, CHANGED = "fedavg", "changed-files"
 MARKER = "fedseal-demo.txt"
 _MARKER_TEXT = "Made by `fedseal demo`. The passphrases in it are known to everybody: use nothing of it elsewhere.\n"
 
@@ -28,12 +30,14 @@ class Setting:
     Attributes:
         folder: everything it makes; stays for inspection.
         examples: the four hospitals' files.
+        method: federated method of the job.
         authority_port: of the enrolment service, on loopback.
         coordinator_port: of the coordinator, on loopback.
     """
 
     folder: Path
     examples: Path
+    method: str
     authority_port: int
     coordinator_port: int
 
@@ -51,17 +55,20 @@ class Setting:
         return self.folder / "people" / name
 
     def example(self, name: str) -> Path:
-        """One of the example files."""
-        return self.examples / name
+        """One of the example files; of those that this demonstration changed, its own copy."""
+        changed = self.folder / CHANGED / name
+        return changed if changed.exists() else self.examples / name
 
 
-def prepare(folder: Path, *, force: bool) -> Setting:
+def prepare(folder: Path, *, force: bool, method: str) -> Setting:
     """Make an empty folder for the demonstration and choose free ports.
 
     Raises:
-        SetupError: the folder holds something else than an earlier demonstration, or ``force`` is not given.
+        SetupError: the folder holds something else than an earlier demonstration, ``force`` is not given, or the
+            method is not installed or cannot train this job's learner.
     """
     examples = _examples()
+    changed = {} if method == USUAL else changed_files(examples, tuple(HOSPITALS), method)
     target = folder.resolve()
     if target.exists() and any(target.iterdir()):
         if not (target / MARKER).is_file():
@@ -73,7 +80,16 @@ def prepare(folder: Path, *, force: bool) -> Setting:
         shutil.rmtree(target)
     target.mkdir(parents=True, exist_ok=True)
     (target / MARKER).write_text(_MARKER_TEXT)
-    return Setting(folder=target, examples=examples, authority_port=_free_port(), coordinator_port=_free_port())
+    for name, content in changed.items():
+        (target / CHANGED).mkdir(exist_ok=True)
+        (target / CHANGED / name).write_bytes(content)
+    return Setting(
+        folder=target,
+        examples=examples,
+        method=method,
+        authority_port=_free_port(),
+        coordinator_port=_free_port(),
+    )
 
 
 def _examples() -> Path:

@@ -10,7 +10,10 @@ from fedseal.errors import RemoteError, SetupError
 from fedseal.folders import PartyFolder
 from fedseal.learning import load_model
 from fedseal.local import open_party
+from fedseal.methods import method_class
 from fedseal.methods.comparison import Comparison
+from fedseal.node.own_models import FOLDER as OWN_MODELS
+from fedseal.node.own_models import OwnModels
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal.wire.status import CallRefused
 from fedseal_cli.demonstration import evidence
@@ -18,7 +21,7 @@ from fedseal_cli.demonstration.comparing import compare_all, comparison_table
 from fedseal_cli.demonstration.founding import SCIENTIST, found, furnish, now, withdraw_consent, withdrawn_before
 from fedseal_cli.demonstration.processes import Services
 from fedseal_cli.demonstration.screen import JobView, Screen
-from fedseal_cli.demonstration.setting import DATASET, HOSPITALS, Setting, prepare
+from fedseal_cli.demonstration.setting import DATASET, HOSPITALS, USUAL, Setting, prepare
 from fedseal_cli.demonstration.summary import Auc, Audit, Summary
 from fedseal_governance.audit import Verified, verify_bundle
 from fedseal_governance.consent import in_force
@@ -53,10 +56,11 @@ class Demonstration:
     Args:
         folder: where everything is made; must be empty, or an earlier demonstration's with ``force``.
         force: replace an earlier demonstration.
+        method: federated method of the job.
     """
 
-    def __init__(self, folder: Path, *, force: bool, screen: Screen) -> None:
-        self._setting: Setting = prepare(folder, force=force)
+    def __init__(self, folder: Path, *, force: bool, screen: Screen, method: str = USUAL) -> None:
+        self._setting: Setting = prepare(folder, force=force, method=method)
         self._screen = screen
         self._observed = Observed()
 
@@ -125,7 +129,7 @@ class Demonstration:
 
     def _job(self, client: Client, services: Services) -> tuple[JobDocument, pb.JobDetail]:
         """Submit the training job and follow it through a kill, a return and a withdrawal."""
-        self._screen.chapter("The job: federated averaging under masks")
+        self._screen.chapter(f"The job: {method_class(self._setting.method).title}, under masks")
         file = self._setting.example("job.yaml")
         document = load_job(file.read_bytes(), str(file))
         verdicts = client.check_job(file.read_bytes(), str(file))
@@ -197,11 +201,23 @@ class Demonstration:
             model=str(products.model),
             job_record=str(products.job_record),
             report=str(products.report),
+            method=setting.method,
+            own_models=self._own_models(),
             seconds=round(screen.seconds, 1),
             bytes_up_per_node=_bytes_up(detail),
         )
         summary.write(setting.folder / "summary.json")
         return summary
+
+    def _own_models(self) -> int:
+        """How many hospitals keep a model of their own; told where the method gives them one."""
+        folders = [self._setting.party(hospital) / OWN_MODELS for hospital in HOSPITALS]
+        count = sum(len(OwnModels(folder).listed()) for folder in folders)
+        if count:
+            self._screen.line(
+                f"{count} hospitals keep a model of their own, which was never sent (`fedseal model own`)"
+            )
+        return count
 
     def _audit(self) -> tuple[Audit, Verified]:
         setting, screen = self._setting, self._screen

@@ -31,15 +31,18 @@ class Summary(_Frozen):
     """What the demonstration did; paths are absolute.
 
     Attributes:
+        method: federated method of the job.
         rounds: completed rounds of all stages.
         dropout_recovered: a killed node's masks were removed and the round completed without it.
         refused_clause: policy clause that refused the second job.
         withdrawn_patient_excluded: the patient who withdrew during the job is in no later round.
+        own_models: hospitals that keep a model of their own; 0 unless the method is a personal one.
         seconds: the whole demonstration.
         bytes_up_per_node: what a node sent in the whole job, mean over the nodes.
     """
 
     auc: Auc
+    method: str
     rounds: int
     dropout_recovered: bool
     refused_clause: str
@@ -48,6 +51,7 @@ class Summary(_Frozen):
     model: str
     job_record: str
     report: str
+    own_models: int
     seconds: float
     bytes_up_per_node: float
 

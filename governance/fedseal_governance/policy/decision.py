@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from fedseal_governance.jobs import JobDocument
 from fedseal_governance.policy.model import PolicyDocument
 from fedseal_governance.purposes import label_of, permits
-from fedseal_governance.vocabulary import Disclosure, JobKind, PrivacyMechanism
+from fedseal_governance.vocabulary import FILE_LEARNER, Disclosure, JobKind, PrivacyMechanism
 
 _NEW_VERSION = "or have a new version of the policy approved"
 
@@ -149,6 +149,13 @@ def _learners(job: JobDocument, policy: PolicyDocument, facts: NodeFacts) -> Ite
         f"choose an allowed one, {_NEW_VERSION} that lists it.",
     )
     pinned = policy.jobs.learner_digests.get(name)
+    if name == FILE_LEARNER and pinned is None:
+        yield Reason(
+            clause="jobs.learner_digests",
+            sentence=f"The learner {name} runs a data scientist's file, and the policy names no digest of one; "
+            f"have the file read and its digest written into the policy, {_NEW_VERSION}.",
+            allowed=False,
+        )
     if pinned is not None:
         yield _reason(
             "jobs.learner_digests",

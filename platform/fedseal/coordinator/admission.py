@@ -15,7 +15,7 @@ from fedseal.coordinator.job_run import SMALLEST_COHORT
 from fedseal.coordinator.strictest import policy_for
 from fedseal.documents import SignedJob, read_job
 from fedseal.errors import PeerFault, RefusalError
-from fedseal.learning import learner_digest
+from fedseal.learning import choice_digest
 from fedseal.methods import programme, programme_statement
 from fedseal.trust import Trust
 from fedseal.wire._generated import coordination_pb2 as pb
@@ -177,4 +177,4 @@ def _minimum(document: JobDocument) -> int:
 
 
 def _learner_digest(document: JobDocument) -> str | None:
-    return None if document.learner is None else learner_digest(document.learner.name)
+    return None if document.learner is None else choice_digest(document.learner)

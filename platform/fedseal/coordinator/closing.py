@@ -9,7 +9,7 @@ from typing import Literal, cast
 from sqlalchemy.orm import Session
 
 from fedseal.coordinator.job_run import JobRun
-from fedseal.learning import Origin, build_model, learner_digest, model_bytes
+from fedseal.learning import Origin, build_model, choice_digest, model_bytes
 from fedseal.methods import STATISTICS_STAGE, TRAINING_STAGE, programme_statement
 from fedseal.methods.statistics import describe
 from fedseal_crypto.canonical import canonical_json
@@ -77,7 +77,7 @@ def make_record(session: Session, run: JobRun, *, federation: str, log_origin: s
         schema=sha256_hex(row.schema),
         method="statistics" if document.method is None else document.method.name,
         learner="" if document.learner is None else document.learner.name,
-        learner_digest="" if document.learner is None else learner_digest(document.learner.name),
+        learner_digest="" if document.learner is None else choice_digest(document.learner),
         protection=document.protection.value,
         disclosure=DisclosureRecord(
             level=statement.level.name,

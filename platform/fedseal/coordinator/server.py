@@ -23,6 +23,7 @@ from fedseal.coordinator.views import Views
 from fedseal.errors import PortUnavailable, SetupError
 from fedseal.files import make_folder, read_limited
 from fedseal.folders import PartyFolder
+from fedseal.learning.sandbox import LearnerFiles, use_learner_files
 from fedseal.local import existing_database_url
 from fedseal.processes import stop_on_signals, wait_for
 from fedseal.trust import Trust, utc_now
@@ -94,6 +95,7 @@ def run_coordinator(path: Path, *, listen: str | None = None, ready: Callable[[s
 def start_coordinator(folder: PartyFolder, settings: CoordinatorSettings, *, stopping: threading.Event) -> Running:
     """Open everything and begin to serve; see ``run_coordinator``."""
     _require_coordinator(folder)
+    use_learner_files(LearnerFiles.of_party(folder.path))
     member = folder.verify(utc_now())
     database = Database(settings.database or existing_database_url(folder))
     require_current(database.engine)

@@ -22,7 +22,7 @@ from fedseal.learning.model_file import (
     predict,
     read_model,
 )
-from fedseal.learning.plugins import learner_class, learner_digest, learner_names, make_learner
+from fedseal.learning.plugins import choice_digest, learner_class, learner_digest, learner_names, make_learner
 from fedseal.learning.split import JobData, job_data
 from fedseal.learning.tensors import NamedTensors, Shape, Shapes, Tensor, pack_tensors, unpack_tensors
 
@@ -50,6 +50,7 @@ __all__ = [
     "TrainingFailed",
     "UnknownPlugin",
     "build_model",
+    "choice_digest",
     "content_digest",
     "dataset_files",
     "evaluate",

@@ -77,6 +77,10 @@ class TorchLearner(ABC):
             return torch.nn.functional.binary_cross_entropy_with_logits(outputs.squeeze(1), labels)
         return torch.nn.functional.cross_entropy(outputs, labels.long())
 
+    def batches(self, request: FitRequest, size: int) -> "Iterator[tuple[torch.Tensor, torch.Tensor]]":
+        """The batches of all epochs, in an order that follows from the request's seed."""
+        return _batches(request, size)
+
     def fit(self, request: FitRequest) -> FitResult:
         """See `fedseal.learning.learner.Learner`."""
         if len(request.examples) == 0:
@@ -104,7 +108,7 @@ class TorchLearner(ABC):
         settings = self.settings
         optimiser = torch.optim.SGD(module.parameters(), lr=settings.learning_rate, momentum=settings.momentum)
         total, steps = 0.0, 0
-        for inputs, labels in _batches(request, settings.batch_size):
+        for inputs, labels in self.batches(request, settings.batch_size):
             optimiser.zero_grad(set_to_none=False)
             loss = self.loss(module(inputs), labels)
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves this one untyped

@@ -23,6 +23,8 @@ from fedseal.learning.errors import SettingsRefused, UnknownPlugin
 from fedseal.learning.learner import Learner
 from fedseal_crypto.canonical import canonical_json
 from fedseal_crypto.digests import Digest, sha256_hex
+from fedseal_governance.jobs import LearnerChoice
+from fedseal_governance.vocabulary import FILE_LEARNER
 
 LEARNER_GROUP = "fedseal.learners"
 
@@ -69,6 +71,21 @@ def learner_digest(name: str) -> Digest:
         "sources": {path.name: sha256_hex(path.read_bytes()) for path in _sources(learner_class(name))},
     }
     return sha256_hex(canonical_json(facts))
+
+
+def choice_digest(choice: LearnerChoice) -> Digest:
+    """Identifies the code that a job's learner runs: of ``python-file`` the digest of the file that the job names.
+
+    Raises:
+        UnknownPlugin: Not installed here.
+        SettingsRefused: The job names no file.
+    """
+    if choice.name != FILE_LEARNER:
+        return learner_digest(choice.name)
+    settings = validated_settings(
+        learner_class(choice.name).settings_model, choice.settings, what=f'learner "{choice.name}"'
+    )
+    return Digest(settings.model_dump()["file"])
 
 
 def _sources(learner: type[Learner]) -> list[Path]:

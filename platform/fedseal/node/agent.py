@@ -250,9 +250,10 @@ class Agent:
         address = RoundAddress.from_wire(end.address)
         self._me.ledger.attempts.round_ended(address, completed=end.completed)
         kept = end.completed and self._me.name in end.survivors
+        # also of an attempt that an earlier process of this node was in
+        self._me.local_states.settle(address, keep=kept)
         current = self._current
         if current is not None and current.address == address:
-            self._me.local_states.settle(address.job, keep=kept)
             self._forget()
             self._witness.look()
         _log.info("round ended", round=str(address), completed=end.completed, reason=end.reason or None)
@@ -320,7 +321,7 @@ class Agent:
             self._me.ledger.attempts.round_ended(address, completed=False)
         else:
             self._strange_refusals += 1
-        self._me.local_states.settle(address.job, keep=False)
+        self._me.local_states.settle(address, keep=False)
         self._forget()
         wire = pb.RoundRefusal(address=address.to_wire(), code=code, sentence=sentence)
         try:

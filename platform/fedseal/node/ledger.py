@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from fedseal.documents import SignedJob
 from fedseal.errors import RefusalError
 from fedseal.foreign import fitted
-from fedseal.learning import JobData, job_data, learner_digest
+from fedseal.learning import JobData, choice_digest, job_data
 from fedseal.methods import programme, programme_statement
 from fedseal.node.attempts import AttemptLedger
 from fedseal.node.data import DataRoom
@@ -113,7 +113,7 @@ class NodeLedger:
             datasets=frozenset() if drift else frozenset({document.dataset}),
             usable_records=usable,
             method_discloses=programme_statement(programme(document)).level,
-            learner_digest=None if document.learner is None else learner_digest(document.learner.name),
+            learner_digest=None if document.learner is None else choice_digest(document.learner),
             operator_agreed=self.database.read(lambda session: participation.has_agreement(session, signed.digest)),
         )
         decision = decide(document, stored.document, facts)
@@ -218,6 +218,13 @@ class NodeLedger:
             self._note(session, now, "job.ended", "coordinator", f"job/{digest}", details)
 
         self.database.run("node.job.end", work)
+
+    def model_kept(self, job: str, digest: Digest, *, now: datetime) -> None:
+        """Note that this node keeps a model of its own, which is never sent."""
+        self.database.run(
+            "node.model",
+            lambda session: self._note(session, now, "model.kept", self.member.label, f"job/{job}", {"model": digest}),
+        )
 
     # -- the log ---------------------------------------------------------------------------------------
 

@@ -45,6 +45,7 @@ from fedseal.node.attempts import EarlierAttempt
 from fedseal.node.data import DataRoom
 from fedseal.node.ledger import NodeLedger
 from fedseal.node.local_state import LocalStates
+from fedseal.node.own_models import OwnModels, personal_model
 from fedseal.plans import plan_digest
 from fedseal.rounds import RoundAddress
 from fedseal.trust import Clock, Trust
@@ -77,6 +78,7 @@ class NodeSelf:
     ledger: NodeLedger
     data: DataRoom
     local_states: LocalStates
+    own_models: OwnModels
     clock: Clock
 
 
@@ -349,6 +351,15 @@ def _contribution(
     made: Contribution = contribute(stage.method, context)
     encoded = layout.encode(made.values, generator=np.random.default_rng())
     if made.local_state is not None:
-        me.local_states.stage(job, made.local_state)
+        me.local_states.stage(offer.address, made.local_state)
+    own = personal_model(
+        signed,
+        stage,
+        received.plan,
+        local_state=context.local_state,
+        schema_digest=me.data.registration(signed.document.dataset).schema_digest,
+    )
+    if own is not None:
+        me.ledger.model_kept(job, me.own_models.keep(job, own), now=me.clock())
     me.ledger.attempts.input_sent(offer.address, data, now=me.clock())
     return encoded.words

@@ -18,6 +18,7 @@ from fedseal.errors import RemoteError, SetupError
 from fedseal.files import make_folder, read_limited, write_atomic
 from fedseal.folders import PartyFolder
 from fedseal.learning import use_deterministic_torch
+from fedseal.learning.sandbox import LearnerFiles, Limits, use_learner_files
 from fedseal.local import existing_database_url
 from fedseal.node.agent import Agent
 from fedseal.node.config import NodeSettings
@@ -26,6 +27,8 @@ from fedseal.node.data import DataRoom
 from fedseal.node.ledger import NodeLedger
 from fedseal.node.local_state import LocalStates
 from fedseal.node.opening import NodeSelf
+from fedseal.node.own_models import FOLDER as OWN_MODELS
+from fedseal.node.own_models import OwnModels
 from fedseal.node.witness import Witness
 from fedseal.processes import stop_on_signals
 from fedseal.trust import Trust, utc_now
@@ -114,6 +117,8 @@ def run_node(path: Path, *, coordinator: str | None = None, ready: Callable[[str
     if address is None:
         sentence = f"no coordinator address: set `coordinator: host:port` in {folder.config_path}"
         raise SetupError(sentence)
+    limits = Limits(seconds=settings.learner_seconds, memory_bytes=settings.learner_memory_mb << 20)
+    use_learner_files(LearnerFiles.of_party(folder.path, limits=limits, unisolated=settings.learner_unisolated))
     database = Database(settings.database or existing_database_url(folder))
     try:
         node = build_node(folder, settings, address=address, database=database, stopping=stopping)
@@ -159,6 +164,7 @@ def build_node(
         ledger=ledger,
         data=data,
         local_states=LocalStates(folder.path / "state"),
+        own_models=OwnModels(folder.path / OWN_MODELS),
         clock=utc_now,
     )
     connection = CoordinatorConnection(

@@ -17,6 +17,7 @@ from fedseal.node.data import DataRoom
 from fedseal.node.ledger import NodeLedger
 from fedseal.node.local_state import LocalStates
 from fedseal.node.opening import NodeSelf
+from fedseal.node.own_models import OwnModels
 from fedseal.node.witness import Witness
 from fedseal.trust import Trust
 from fedseal.wire._generated import coordination_pb2 as pb
@@ -157,6 +158,7 @@ class Site:
             ledger=self.ledger,
             data=room,
             local_states=LocalStates(self.folder.path / "state"),
+            own_models=OwnModels(self.folder.path / "models"),
             clock=self.clock,
         )
         origin = log_origin(member.federation, member.name)

@@ -11,6 +11,8 @@ from fedseal.errors import RefusalError
 from fedseal.learning import LocalData, load_dataset
 from fedseal.node.data import DataRoom
 from fedseal.node.local_state import LocalStates
+from fedseal.rounds import RoundAddress
+from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal_crypto.digests import Digest
 from fedseal_governance.datasets import DatasetSchema
 from tests.unit.node.attempts import Coordinator
@@ -107,6 +109,10 @@ def one(value: float) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float
     return {"residual": np.array([value])}
 
 
+def at(job: str, attempt: int = 0) -> RoundAddress:
+    return RoundAddress(Digest(job), "statistics", 0, attempt)
+
+
 def value_of(states: LocalStates, job: str = JOB) -> float | None:
     state = states.get(job)
     return float(state["residual"][0]) if state else None
@@ -114,28 +120,57 @@ def value_of(states: LocalStates, job: str = JOB) -> float | None:
 
 def test_a_staged_state_counts_when_the_round_does(states: LocalStates) -> None:
     assert value_of(states) is None
-    states.stage(JOB, one(1.0))
+    states.stage(at(JOB), one(1.0))
     assert value_of(states) is None
-    states.settle(JOB, keep=True)
+    states.settle(at(JOB), keep=True)
     assert value_of(states) == 1.0
-    states.stage(JOB, one(2.0))
-    states.settle(JOB, keep=False)
+    states.stage(at(JOB), one(2.0))
+    states.settle(at(JOB), keep=False)
     assert value_of(states) == 1.0
-    states.settle(JOB, keep=True)
+    states.settle(at(JOB), keep=True)
     assert value_of(states) == 1.0
+
+
+def test_only_the_end_of_its_own_attempt_takes_it_over(states: LocalStates) -> None:
+    states.stage(at(JOB), one(1.0))
+    states.settle(at(JOB, attempt=1), keep=True)
+    assert value_of(states) is None
+    states.stage(at(JOB, attempt=1), one(2.0))
+    states.settle(at(JOB), keep=True)  # told too late: a newer attempt has dropped what the older one staged
+    assert value_of(states) is None
+    states.settle(at(JOB, attempt=1), keep=True)
+    assert value_of(states) == 2.0
+
+
+def test_a_stage_cannot_name_another_file(states: LocalStates, tmp_path: Path) -> None:
+    """The stage of a message is the coordinator's word."""
+    victim = tmp_path / "victim-0-0.safetensors"
+    victim.write_bytes(b"precious")
+    for stage in ("../../victim", "/../../victim", str(tmp_path / "victim")):
+        states.settle(RoundAddress(Digest(JOB), stage, 0, 0), keep=False)
+    assert victim.read_bytes() == b"precious"
+
+
+def test_a_process_that_was_killed_learns_of_the_end_when_it_returns(coordinator: Coordinator) -> None:
+    site, job = coordinator.site, coordinator.job.digest
+    coordinator.attempt().begin()
+    site.me.local_states.stage(at(job), one(1.0))
+    site.restart()
+    site.tell(round_end=pb.RoundEnd(address=at(job).to_wire(), completed=True, survivors=NODES))
+    assert value_of(site.me.local_states, job) == 1.0
 
 
 def test_each_job_has_its_own(states: LocalStates) -> None:
     for job, value in ((JOB, 1.0), (OTHER, 2.0)):
-        states.stage(job, one(value))
-        states.settle(job, keep=True)
+        states.stage(at(job), one(value))
+        states.settle(at(job), keep=True)
     states.forget(JOB)
     states.forget(JOB)
     assert (value_of(states, JOB), value_of(states, OTHER)) == (None, 2.0)
 
 
 def test_it_is_private(states: LocalStates, tmp_path: Path) -> None:
-    states.stage(JOB, one(1.0))
+    states.stage(at(JOB), one(1.0))
     for path in (tmp_path / "state").rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
 
@@ -151,7 +186,7 @@ def test_the_end_of_a_round_decides(
     site, job = coordinator.site, coordinator.job.digest
     attempt = coordinator.attempt()
     attempt.begin()
-    site.me.local_states.stage(job, one(1.0))
+    site.me.local_states.stage(at(job), one(1.0))
     attempt.end(completed=completed, survivors=survivors)
     assert value_of(site.me.local_states, job) == (1.0 if kept else None)
 
@@ -159,7 +194,7 @@ def test_the_end_of_a_round_decides(
 def test_the_end_of_another_attempt_decides_nothing(coordinator: Coordinator) -> None:
     site, job = coordinator.site, coordinator.job.digest
     coordinator.attempt(0).begin()
-    site.me.local_states.stage(job, one(1.0))
+    site.me.local_states.stage(at(job), one(1.0))
     coordinator.attempt(1).end(completed=True, survivors=NODES)
     assert value_of(site.me.local_states, job) is None
     coordinator.attempt(0).end(completed=True, survivors=NODES)
@@ -170,7 +205,7 @@ def test_a_refusal_drops_what_was_staged(coordinator: Coordinator) -> None:
     site, job = coordinator.site, coordinator.job.digest
     attempt = coordinator.attempt()
     attempt.begin()
-    site.me.local_states.stage(job, one(1.0))
+    site.me.local_states.stage(at(job), one(1.0))
     attempt.instruct(b"nonsense")
     attempt.end(completed=True, survivors=NODES)
     assert value_of(site.me.local_states, job) is None
@@ -178,8 +213,8 @@ def test_a_refusal_drops_what_was_staged(coordinator: Coordinator) -> None:
 
 def test_the_end_of_a_job_removes_it(coordinator: Coordinator, consortium: Consortium) -> None:
     site, job = coordinator.site, coordinator.job.digest
-    site.me.local_states.stage(job, one(1.0))
-    site.me.local_states.settle(job, keep=True)
+    site.me.local_states.stage(at(job), one(1.0))
+    site.me.local_states.settle(at(job), keep=True)
     other = Coordinator(site, JobFile(name="other", seed=4).signed(consortium))
     assert other.offer().accepted
     other.end()

@@ -8,7 +8,7 @@ SOURCE_PACKAGES := platform/fedseal crypto/fedseal_crypto governance/fedseal_gov
 WORKERS ?= 2
 BENCHES := $(patsubst benchmarks/%.py,bench-%,$(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
 
-.PHONY: help setup demo test check lint types imports unit soak docs bench $(BENCHES) proto vectors format constraints clean
+.PHONY: flower-client help setup demo test check lint types imports unit soak docs bench $(BENCHES) proto vectors format constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,9 @@ unit: setup ## the tests alone
 
 soak: setup ## ten thousand simulated schedules of lost, late and repeated messages and crashes; about ten minutes
 	$(BIN)/python -m pytest -q -m soak tests/simulation
+
+flower-client: setup ## an unmodified Flower client as a learner, with Flower installed into an environment of its own
+	$(BIN)/python benchmarks/_flower_client.py
 
 docs: setup ## regenerate the reference pages from the code and check the links
 	$(BIN)/python docs/build.py

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fedseal.simulation.comparing import Difference
     from fedseal.simulation.runs import Runs
 
-EXAMPLE = "fedseal simulate examples/fashion-mnist/fedavg.yaml"
+EXAMPLE = "fedseal simulate run examples/fashion-mnist/fedavg.yaml"
 
 
 class _RunByDefault(TyperGroup):
@@ -112,7 +112,7 @@ def compare(
         print_json({"confidence": confidence, "figures": [_json(item) for item in found]})
         return
     print_table(
-        ("Figure", *(name[-14:] for name in names), "B - A", f"{confidence * 100:g}% interval", "Pairs"),
+        ("Figure", *(name[-14:] for name in names), "B - A", f"{confidence * 100:g}% interval", "n"),
         [_row(item) for item in found],
         empty="The two experiments have no figure in common.",
     )

@@ -117,6 +117,9 @@ NODE: Mapping[str, str] = {
     "coordinator": "`host:port`; none: the address from the invitation",
     "coordinator_name": "the coordinator's name in its certificate",
     "database": "SQLAlchemy URL; none: `node.db` in the folder",
+    "learner_seconds": "how long an admitted learner file may take for one training or prediction",
+    "learner_memory_mb": "address space of a learner file's process, in MiB; torch alone needs some 2,000",
+    "learner_unisolated": "run admitted learner files although this system offers no process without network",
 }
 
 AUTHORITY: Mapping[str, str] = {

@@ -1,6 +1,7 @@
 """A data scientist's file trains like a built-in learner, sees no network and no keys, and cannot speak out of turn."""
 
 import hashlib
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from fedseal.errors import PlatformError, RefusalError, SetupError
 from fedseal.learning import Examples, FitRequest, Learner, TrainingFailed, make_learner
 from fedseal.learning.plugins import choice_digest
-from fedseal.learning.sandbox import LearnerFiles, Limits, files, use_learner_files
+from fedseal.learning.sandbox import LearnerFiles, Limits, files, frames, use_learner_files
 from fedseal_governance.jobs import LearnerChoice
 
 GOOD = """
@@ -144,6 +145,19 @@ def test_what_takes_too_long_is_ended(tmp_path: Path) -> None:
             learner(slow, "while True: pass").parameter_shapes(4)
     finally:
         files._current.clear()
+
+
+def test_frames_carry_views_and_refuse_what_is_none() -> None:
+    table = np.arange(12, dtype=np.float64).reshape(4, 3)
+    data = frames.encode({"a": 1}, {"view": table[:, 1], "turned": table.T})
+    whole = io.BytesIO(data)
+    message, tensors = frames.decode(whole.read)
+    assert message == {"a": 1}
+    assert np.array_equal(tensors["view"], table[:, 1])
+    assert np.array_equal(tensors["turned"], table.T)
+    for wrong in (b"\xff" * 12, data[:12].replace(data[3:4], b"\1") + b"{" * len(data), frames.HEAD.pack(2, 0) + b"[]"):
+        with pytest.raises(frames.FrameBroken):
+            frames.decode(io.BytesIO(wrong).read)
 
 
 def test_only_admitted_bytes_run(party: LearnerFiles) -> None:

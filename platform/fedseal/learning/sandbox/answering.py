@@ -10,7 +10,7 @@ or ``client(inputs, labels)``, a Flower ``NumPyClient`` for these rows: its ``ge
 are called as Flower calls them.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from fedseal.learning._torch_training import TorchLearner, TrainingSettings, _batches, _tensors
 from fedseal.learning.determinism import use_deterministic_torch
-from fedseal.learning.learner import Examples, FitRequest
+from fedseal.learning.learner import Examples, FitRequest, GradientCorrection
 from fedseal.learning.sandbox import frames
 from fedseal.learning.sandbox.flower import FlowerLearner
+from fedseal.learning.tensors import NamedTensors
 
 Answer = tuple[dict[str, Any], Mapping[str, Any]]
 
@@ -130,10 +131,10 @@ def _learner(defined: Mapping[str, Any], ask: Mapping[str, Any]) -> "_FileLearne
     raise FileUnsuitable("module")
 
 
-def _asking(pipes: Pipes) -> Callable[[Mapping[str, Any], Mapping[str, Any]], None]:
+def _asking(pipes: Pipes) -> GradientCorrection:
     """The party's gradient correction, asked for at every step."""
 
-    def correct(parameters: Mapping[str, Any], gradients: Mapping[str, Any]) -> None:
+    def correct(parameters: NamedTensors, gradients: Mapping[str, NDArray[np.float32]]) -> None:
         both = {f"p/{name}": value for name, value in parameters.items()}
         both.update({f"g/{name}": value for name, value in gradients.items()})
         pipes.write(frames.encode({"kind": "correct"}, both))

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -26,7 +27,8 @@ class FrameBroken(Exception):
 def encode(message: Mapping[str, object], tensors: Mapping[str, Any] | None = None) -> bytes:
     """One frame."""
     text = json.dumps(message).encode()
-    body = save({name: tensors[name] for name in sorted(tensors)}) if tensors else b""
+    # safetensors writes the memory of an array as it lies, so a view with strides must be copied first
+    body = save({name: np.asarray(tensors[name], order="C") for name in sorted(tensors)}) if tensors else b""
     return HEAD.pack(len(text), len(body)) + text + body
 
 

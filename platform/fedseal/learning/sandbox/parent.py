@@ -7,6 +7,7 @@ Rules this module keeps:
   because sentences travel to the coordinator and could carry a record.
 """
 
+import builtins
 import json
 import math
 import os
@@ -199,7 +200,7 @@ def _checked(message: dict[str, Any], tensors: dict[str, Any]) -> Answer:
 
 def _is_builtin_error(name: object) -> bool:
     """Whether a word is the name of one of Python's own errors: nothing else is repeated to anybody."""
-    found = __builtins__.get(name) if isinstance(__builtins__, dict) else getattr(__builtins__, str(name), None)
+    found = getattr(builtins, str(name), None)
     return isinstance(found, type) and issubclass(found, Exception)
 
 

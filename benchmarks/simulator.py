@@ -1,6 +1,6 @@
 """`make bench-simulator`: the simulator's own processor time beside that of local training.
 
-A hundred nodes with 600 Fashion-MNIST images each train a network of 206,922 parameters. Overhead is everything in the
+A hundred nodes with 600 Fashion-MNIST images each train a network of 202,738 parameters. Overhead is everything in the
 simulating process but local training and evaluation: broadcast, sum, step.
 """
 

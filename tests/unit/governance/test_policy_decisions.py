@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fedseal_governance.jobs import JobDocument, load_job
+from fedseal_governance.jobs import JobDocument, LearnerChoice, load_job
 from fedseal_governance.policy import Decision, NodeFacts, PolicyDocument, decide, load_policy
 from fedseal_governance.purposes import TERMS, permits
 from fedseal_governance.vocabulary import Disclosure, JobKind, Protection
@@ -358,3 +358,21 @@ def test_a_restriction_never_allows_more(
     # Not only as a whole: no single clause that refused may now allow.
     allowed_now = {reason.clause for reason in after.reasons if reason.allowed}
     assert not allowed_now & {reason.clause for reason in before.refusals}
+
+
+def test_a_learner_file_needs_its_digest_in_the_policy(policy_bytes: bytes, job: JobDocument) -> None:
+    """A policy that lists `python-file` without a digest would admit any code."""
+    chosen = job.model_copy(update={"learner": LearnerChoice(name="python-file", settings={"file": "a" * 64})})
+    open_to_all = policy_bytes.replace(b"[tabular-mlp]", b"[python-file]")
+    facts = NodeFacts(
+        now=DAY,
+        datasets=frozenset({job.dataset}),
+        usable_records=1000,
+        method_discloses=Disclosure.SUM,
+        learner_digest="a" * 64,
+    )
+    pinned = open_to_all.replace(b"max_rounds", b"learner_digests: {python-file: " + b"a" * 64 + b"}, max_rounds")
+    for content, refused in ((open_to_all, True), (pinned, False)):
+        decision = decide(chosen, load_policy(content, "policy.yaml"), facts)
+        clauses = {reason.clause for reason in decision.refusals}
+        assert ("jobs.learner_digests" in clauses) is refused

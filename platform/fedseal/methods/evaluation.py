@@ -101,9 +101,9 @@ class Evaluation:
         """Counts in steps of 1, sums in fine steps, all bounded by the maximum of rows."""
         rows = float(plan.maximum_rows)
         return (
-            VectorSpec(name="positives", length=BINS, bound=rows, resolution=1.0),
-            VectorSpec(name="negatives", length=BINS, bound=rows, resolution=1.0),
-            VectorSpec(name="confidence", length=CALIBRATION_BINS, bound=rows, resolution=RESOLUTION),
+            VectorSpec(name="positives", length=BINS, bound=rows, resolution=1.0, signed=False),
+            VectorSpec(name="negatives", length=BINS, bound=rows, resolution=1.0, signed=False),
+            VectorSpec(name="confidence", length=CALIBRATION_BINS, bound=rows, resolution=RESOLUTION, signed=False),
             VectorSpec(name="log_loss", length=1, bound=rows * WORST_LOG_LOSS, resolution=RESOLUTION),
             VectorSpec(name="squared_error", length=1, bound=rows, resolution=RESOLUTION),
         )

@@ -313,6 +313,7 @@ class Agent:
         sentence = fitted(str(error))
         code = type(error).__name__
         _log.warning("round refused", round=str(address), code=code, sentence=sentence)
+        self._forget()  # before anything that can fail
         known = self._me.ledger.known_job(address.job) is not None
         if known or self._strange_refusals < _STRANGE_REFUSALS:
             self._me.ledger.attempts.refused(address, error, now=self._me.clock())
@@ -321,7 +322,6 @@ class Agent:
         else:
             self._strange_refusals += 1
         self._me.local_states.settle(address.job, keep=False)
-        self._forget()
         wire = pb.RoundRefusal(address=address.to_wire(), code=code, sentence=sentence)
         try:
             self._report(refusal=wire)

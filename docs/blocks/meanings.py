@@ -29,7 +29,7 @@ POLICY: Mapping[str, str] = {
     "protection.history.scope": "which earlier sums count: those of the job over the same `model`, all of the same "
     "`job`, or all over the same `dataset` here",
     "protection.history.minimum_difference": "two such sums are over the same sites or differ by at least this many; "
-    "if left out, the minimum cohort",
+    "if left out, the minimum cohort; never less than two more than may collude",
     "privacy": "differential privacy: `{mechanism: none}`, or all three figures of a budget",
     "privacy.mechanism": "`none`: no noise is asked for",
     "privacy.epsilon_per_job": "most that one job may spend. This version has no mechanism: a budget refuses every job",

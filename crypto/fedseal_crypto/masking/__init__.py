@@ -82,6 +82,7 @@ from fedseal_crypto.masking._thresholds import (
     GroupParameters,
     attempt_is_dead,
     choose_parameters,
+    least_difference,
 )
 from fedseal_crypto.masking._wire import decode_message
 from fedseal_crypto.masking._wire_read import DecodeLimits
@@ -162,5 +163,6 @@ __all__ = [
     "choose_parameters",
     "decode_message",
     "describe_parameters",
+    "least_difference",
     "run_round",
 ]

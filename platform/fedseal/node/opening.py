@@ -59,6 +59,7 @@ from fedseal_crypto.masking import (
     MaskingClient,
     RoundParameters,
     attempt_is_dead,
+    least_difference,
 )
 from fedseal_governance.history import ComparedSums
 from fedseal_governance.jobs import SMALLEST_PROTECTED_COHORT
@@ -202,14 +203,17 @@ def _check_history(offer: RoundOffer, policy: PolicyDocument, signed: SignedJob,
 
     Earlier attempts of the same round are left out: they may turn out to be dead.
     """
-    roster, least = frozenset(offer.parameters.roster), policy.protection.minimum_difference
+    roster = frozenset(offer.parameters.roster)
+    least = least_difference(
+        minimum_difference=policy.protection.minimum_difference, corrupted=offer.parameters.corrupted
+    )
     compared = compared_sums(offer, policy, signed)
     for before in me.ledger.attempts.earlier_sums(offer.address, compared, this_round=False):
         apart = roster ^ before
         if 0 < len(apart) < least:
             sentence = (
                 f"{offer.address}: its members and those of an earlier sum differ by {', '.join(sorted(apart))} only, "
-                "so that subtracting the sums would show what they contributed; the policy asks for the same members "
+                "so that subtracting the sums would show what they contributed; this node asks for the same members "
                 f"or at least {least} different ones (`protection.history`, scope {compared.scope.value})"
             )
             raise RefusalError(sentence)

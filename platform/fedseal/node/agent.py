@@ -235,7 +235,7 @@ class Agent:
                 earlier = self._me.ledger.attempts.earlier_sums(address, opened.compared)
                 answer = client.answer(message, earlier=earlier)
                 names = _survivor_names(message, opened.offer.parameters.roster)
-                self._me.ledger.attempts.confirm_survivors(address, names)
+                self._me.ledger.attempts.confirm_survivors(address, names, opened.compared, earlier=earlier)
             case _:
                 answer = client.answer(message)
         if isinstance(answer, MaskedInput):

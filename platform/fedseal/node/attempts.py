@@ -128,12 +128,34 @@ class AttemptLedger:
         )
         return tuple(frozenset(ClientId(site) for site in sites) for sites in found)
 
-    def confirm_survivors(self, address: RoundAddress, survivors: Collection[str]) -> None:
-        """Store over whom the sum will go, before this node signs that list."""
-        self._database.run(
-            "node.round.survivors",
-            lambda session: participation.note_survivors(session, key_of(address), survivors),
-        )
+    def confirm_survivors(
+        self,
+        address: RoundAddress,
+        survivors: Collection[str],
+        compared: ComparedSums,
+        *,
+        earlier: Collection[frozenset[ClientId]],
+    ) -> None:
+        """Store over whom the sum will go, before this node's signature under that list leaves.
+
+        Args:
+            address: the attempt.
+            survivors: the list.
+            compared: which sums count.
+            earlier: those with which the list has been compared.
+
+        Raises:
+            RefusalError: another sum has been confirmed since, which can only be a second process on this database.
+        """
+
+        def work(session: Session) -> None:
+            key = key_of(address)
+            if not set(history.earlier_sums(session, key, compared)) <= set(earlier):
+                sentence = f"{address}: this node has confirmed another sum meanwhile; is it running twice?"
+                raise RefusalError(sentence)
+            participation.note_survivors(session, key, survivors)
+
+        self._database.run("node.round.survivors", work)
 
     def unmask_released(self, address: RoundAddress, answer: bytes, *, now: datetime) -> None:
         """Store that shares are about to leave, and which, so that they can be sent again after a restart."""

@@ -199,6 +199,19 @@ def enrol(consortium: Consortium, names: tuple[str, ...]) -> None:
         consortium.enrol(PartyKind.NODE, name)
 
 
+def test_a_sum_that_a_second_process_confirms_meanwhile(
+    site: Site, consortium: Consortium, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between comparing and noting, another process on the same database has confirmed a sum that isolates zurich."""
+    coordinator = training(site, consortium)
+    coordinator.attempt().finish()
+    the_model_again(coordinator)
+    second = coordinator.attempt()
+    survivors = survivors_without(second, "zurich")
+    monkeypatch.setattr(site.agent._me.ledger.attempts, "earlier_sums", lambda *_args: ())
+    assert_refused(site, lambda: second.instruct(survivors), code="RefusalError", says="is it running twice")
+
+
 # --- dead attempts ------------------------------------------------------------------------------------
 
 

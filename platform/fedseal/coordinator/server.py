@@ -18,8 +18,10 @@ from fedseal.coordinator.desk import Surroundings
 from fedseal.coordinator.engine import Engine
 from fedseal.coordinator.hub import EventHub
 from fedseal.coordinator.ledger import Ledger
+from fedseal.coordinator.renewal import note_key, watch_certificates
 from fedseal.coordinator.service import AdministrationService, CoordinationService
 from fedseal.coordinator.views import Views
+from fedseal.credentials import CredentialWatch, load_credentials
 from fedseal.errors import PortUnavailable, SetupError
 from fedseal.files import make_folder, read_limited
 from fedseal.folders import PartyFolder
@@ -94,19 +96,20 @@ def run_coordinator(path: Path, *, listen: str | None = None, ready: Callable[[s
 def start_coordinator(folder: PartyFolder, settings: CoordinatorSettings, *, stopping: threading.Event) -> Running:
     """Open everything and begin to serve; see ``run_coordinator``."""
     _require_coordinator(folder)
-    member = folder.verify(utc_now())
+    own = load_credentials(folder, utc_now)
+    member = own.member
     database = Database(settings.database or existing_database_url(folder))
     require_current(database.engine)
     trust = Trust(folder)
-    key = folder.identity_key()
     ledger = Ledger(
         database,
         member=member,
-        key=key,
+        key=own.key,
         folder=folder.path / "artefacts",
-        certificate=folder.identity_certificate(),
+        certificate=own.certificate,
         trust=trust,
     )
+    note_key(ledger, now=utc_now())
     attendance = Attendance()
     spool = folder.path / "spool"
     make_folder(folder.path / "artefacts")
@@ -132,10 +135,18 @@ def start_coordinator(folder: PartyFolder, settings: CoordinatorSettings, *, sto
         clock=utc_now,
     )
     views = Views(ledger, attendance, utc_now)
-    server, port = _serve(folder, settings, engine, attendance, views, trust, spool / "incoming")
+    shown = tls.ShownCertificate(own.tls)
+    server, port = _serve(folder, settings, engine, attendance, views, trust, shown)
     failures: list[BaseException] = []
     thread = threading.Thread(target=_run_engine, args=(engine, stopping, failures), name="engine")
     thread.start()
+    renewal = threading.Thread(
+        target=watch_certificates,
+        args=(CredentialWatch(folder, own, utc_now), ledger, engine, shown, stopping),
+        name="certificates",
+        daemon=True,
+    )
+    renewal.start()
     server.start()
     _log.info("coordinator ready", port=port, federation=str(member.federation))
 
@@ -191,8 +202,9 @@ def _serve(
     attendance: Attendance,
     views: Views,
     trust: Trust,
-    incoming: Path,
+    shown: tls.ShownCertificate,
 ) -> tuple[grpc.Server, int]:
+    incoming = folder.path / "spool" / "incoming"
     workers = ThreadPoolExecutor(settings.maximum_nodes + _SPARE_THREADS, thread_name_prefix="rpc")
     server = grpc.server(workers, options=list(tls.SERVER_OPTIONS))
     rpc.add_CoordinationServicer_to_server(
@@ -204,7 +216,7 @@ def _serve(
     servicer.set("", health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     try:
-        port = server.add_secure_port(settings.listen, tls.server_credentials(folder.tls()))
+        port = server.add_secure_port(settings.listen, shown.server_credentials())
     except RuntimeError as error:
         sentence = (
             f"{settings.listen} cannot be opened: another program uses the port, or the host name is not this "

@@ -5,7 +5,7 @@ import secrets
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import grpc
@@ -14,6 +14,7 @@ from tenacity import wait_random_exponential
 
 from fedseal import __version__
 from fedseal.authority.names import service_name
+from fedseal.credentials import Credentials, CredentialWatch, load_credentials
 from fedseal.errors import RemoteError, SetupError
 from fedseal.files import make_folder, read_limited, write_atomic
 from fedseal.folders import PartyFolder
@@ -68,12 +69,15 @@ class Node:
     """A node's process, ready to run."""
 
     me: NodeSelf
+    watch: CredentialWatch
     connection: CoordinatorConnection
     agent: Agent
     identity_pem: bytes
     session: bytes
     stopping: threading.Event
     instructions: "queue.Queue[pb.Instruction]" = field(default_factory=lambda: queue.Queue(_WAITING_INSTRUCTIONS))
+    renewal: Credentials | None = None
+    """Keys and certificates that were replaced and that the worker has not taken over yet."""
     failure: BaseException | None = None
     met: bool = False
     """Whether the coordinator has answered since this process began."""
@@ -141,11 +145,12 @@ def build_node(
 ) -> Node:
     """Verify folder and database and join the node's parts."""
     _require_node(folder)
-    member = folder.verify(utc_now())
+    own = load_credentials(folder, utc_now)
+    member, key = own.member, own.key
     require_current(database.engine)
     _require_no_alarm(folder.path / ALARM_FILE)
     use_deterministic_torch()
-    trust, key = Trust(folder), folder.identity_key()
+    trust = Trust(folder)
     data = DataRoom(database)
     for needed in (folder.path / "state", folder.path / "incoming"):
         make_folder(needed)
@@ -164,7 +169,7 @@ def build_node(
     connection = CoordinatorConnection(
         address=address,
         service_name=service_name(str(member.federation), PartyKind.COORDINATOR, settings.coordinator_name),
-        material=folder.tls(),
+        material=own.tls,
         stopping=stopping,
     )
 
@@ -185,9 +190,10 @@ def build_node(
     agent = Agent(me, connection, witness, session=session, workspace=folder.path / "incoming")
     return Node(
         me=me,
+        watch=CredentialWatch(folder, own, utc_now),
         connection=connection,
         agent=agent,
-        identity_pem=folder.identity_certificate(),
+        identity_pem=own.certificate,
         session=session,
         stopping=stopping,
     )
@@ -227,6 +233,7 @@ def _watch_own_rules(node: Node) -> None:
     """Until the end: let policies come into force and expire, and tell the coordinator what changed."""
     attended = None
     while not node.stopping.wait(_OWN_RULES_SECONDS):
+        node.renewal = node.watch.newer() or node.renewal
         node.me.ledger.settle_policies(now=node.me.clock())
         facts = _attendance(node).SerializeToString(deterministic=True)
         if attended is not None and facts != attended:
@@ -239,6 +246,7 @@ def _work(node: Node) -> None:
     """Answer instructions one by one; a failing database or a detected fork ends the process."""
     try:
         while not node.stopping.is_set():
+            _renew(node)
             with suppress(queue.Empty):
                 _answer(node, node.instructions.get(timeout=_POLL_SECONDS))
     except BaseException as error:  # noqa: BLE001 - carried to the main thread, which raises it
@@ -246,6 +254,18 @@ def _work(node: Node) -> None:
             node.failure = error
     finally:
         node.stopping.set()
+
+
+def _renew(node: Node) -> None:
+    """Take replaced keys and certificates over, between two instructions; the session stays the same."""
+    fresh, node.renewal = node.renewal, None
+    if fresh is None:
+        return
+    node.me = replace(node.me, key=fresh.key, former_key=node.me.key)
+    node.identity_pem = fresh.certificate
+    node.me.ledger.renew(fresh.member, fresh.key)
+    node.agent.renew(node.me)
+    node.connection.renew(fresh.tls)
 
 
 def _answer(node: Node, instruction: pb.Instruction) -> None:

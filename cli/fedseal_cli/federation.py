@@ -159,7 +159,8 @@ def _show_pinned(folder: Path, *, as_json: bool) -> None:
     print_fields(
         {
             "Federation": record.federation,
-            "Root fingerprint": f"{record.root_fingerprint}, pinned by {record.kind.value}/{record.name}",
+            "Root fingerprint": record.root_fingerprint,
+            "Pinned by": f"{record.kind.value}/{record.name}",
             "Enrolment service": record.authority or "not known",
             "Coordinator": record.coordinator or "not known",
         }

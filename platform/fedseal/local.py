@@ -24,7 +24,7 @@ from fedseal_crypto.identity import IdentityKey, PartyKind
 from fedseal_crypto.notes import log_origin
 from fedseal_crypto.secret import SecretBytes
 from fedseal_governance.acts import Act
-from fedseal_governance.audit import AuditLog
+from fedseal_governance.audit import AuditLog, CheckedLog, check_log
 from fedseal_governance.database import Database
 from fedseal_governance.documents import MAX_BYTES, load_yaml
 from fedseal_governance.permissions import Caller, Machine, PermissionDenied, require_permitted
@@ -178,6 +178,16 @@ def open_party(path: Path, *kinds: PartyKind) -> Iterator[LocalParty]:
         yield LocalParty(folder=folder, database=database)
     finally:
         database.close()
+
+
+def require_untouched(database: Database, origin: str) -> CheckedLog:
+    """Check every entry of a log before a service goes on writing it.
+
+    Raises:
+        AuditError: The tables were changed by hand or restored in part; the sentence names the first wrong entry.
+        StorageError: The database cannot be read.
+    """
+    return database.read(lambda session: check_log(session, origin))
 
 
 def create_database(path: Path) -> None:

@@ -1,10 +1,12 @@
-"""How a running coordinator takes replaced keys and certificates over.
+"""What a running coordinator looks after: its claim on the database, and replaced keys and certificates.
 
-In this order: the ledger signs with the new key; an entry says so, after which the next checkpoint cannot be one that
-the old key has signed; everybody who is present is shown the new certificate; new connections are met with it.
+These are taken over in this order: the ledger signs with the new key; an entry says so, after which the next
+checkpoint cannot be one that the old key has signed; everybody who is present is shown the new certificate; new
+connections are met with it.
 """
 
 import threading
+from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
@@ -16,6 +18,7 @@ from fedseal.credentials import LOOK_SECONDS, Credentials, CredentialWatch
 from fedseal.trust import utc_now
 from fedseal.wire.tls import ShownCertificate
 from fedseal_crypto.notes import NoteVerifier
+from fedseal_governance.claims import ServiceClaim
 from fedseal_governance.errors import StorageError
 
 _log = structlog.get_logger(__name__)
@@ -40,19 +43,37 @@ def note_key(ledger: Ledger, *, now: datetime) -> None:
     ledger.database.run("certificate.renew", work)
 
 
-def watch_certificates(
-    watch: CredentialWatch, ledger: Ledger, engine: Engine, shown: ShownCertificate, stopping: threading.Event
-) -> None:
-    """Until the end: look at the folder, and take over what was replaced."""
-    fresh: Credentials | None = None
-    while not stopping.wait(LOOK_SECONDS):
-        fresh = watch.newer() or fresh
-        if fresh is None:
-            continue
+@dataclass(slots=True, kw_only=True)
+class Upkeep:
+    """What a running coordinator looks after besides its jobs, in a thread of its own."""
+
+    watch: CredentialWatch
+    ledger: Ledger
+    engine: Engine
+    shown: ShownCertificate
+    claim: ServiceClaim
+    waiting: Credentials | None = None
+    """Taken from the folder, but not into the ledger yet."""
+
+    def run(self, stopping: threading.Event, failures: list[BaseException]) -> None:
+        """Until the end: keep the claim on the database, and take replaced keys and certificates over."""
         try:
-            engine.renew(fresh, lambda: note_key(ledger, now=utc_now()))
+            while not stopping.wait(LOOK_SECONDS):
+                self.claim.require()
+                self.look()
         except StorageError as error:
+            failures.append(error)
+            stopping.set()
+
+    def look(self) -> None:
+        """Take over what was replaced since the last look."""
+        self.waiting = self.watch.newer() or self.waiting
+        if self.waiting is None:
+            return
+        try:
+            self.engine.renew(self.waiting, lambda: note_key(self.ledger, now=utc_now()))
+        except (StorageError, TimeoutError) as error:
             _log.warning("new certificates not taken over yet", sentence=str(error))
-            continue
-        shown.show(fresh.tls)
-        fresh = None
+            return
+        self.shown.show(self.waiting.tls)
+        self.waiting = None

@@ -19,7 +19,7 @@ from fedseal.errors import RemoteError, SetupError
 from fedseal.files import make_folder, read_limited, write_atomic
 from fedseal.folders import PartyFolder
 from fedseal.learning import use_deterministic_torch
-from fedseal.local import existing_database_url
+from fedseal.local import existing_database_url, require_untouched
 from fedseal.node.agent import Agent
 from fedseal.node.config import NodeSettings
 from fedseal.node.connection import CoordinatorConnection
@@ -36,6 +36,7 @@ from fedseal.wire.status import CallRefused, HandshakeFailed
 from fedseal_crypto.identity import PartyKind
 from fedseal_crypto.notes import log_origin
 from fedseal_crypto.secret import SecretBytes
+from fedseal_governance.claims import ServiceClaim
 from fedseal_governance.database import Database
 from fedseal_governance.documents import load_yaml
 from fedseal_governance.errors import StorageError, TamperError
@@ -120,10 +121,14 @@ def run_node(path: Path, *, coordinator: str | None = None, ready: Callable[[str
         raise SetupError(sentence)
     database = Database(settings.database or existing_database_url(folder))
     try:
+        require_current(database.engine)
+        claim = ServiceClaim.take(database)
+        require_untouched(database, log_origin(folder.federation, folder.name))
         node = build_node(folder, settings, address=address, database=database, stopping=stopping)
         if ready is not None:
             ready(address)
-        _run(node)
+        _run(node, claim)
+        claim.release()
     finally:
         database.close()
 
@@ -147,7 +152,6 @@ def build_node(
     _require_node(folder)
     own = load_credentials(folder, utc_now)
     member, key = own.member, own.key
-    require_current(database.engine)
     _require_no_alarm(folder.path / ALARM_FILE)
     use_deterministic_torch()
     trust = Trust(folder)
@@ -216,12 +220,12 @@ def _snapshot_salt(path: Path) -> SecretBytes:
     return SecretBytes(read_limited(path, max_bytes=_SALT_BYTES, what="snapshot salt"))
 
 
-def _run(node: Node) -> None:
+def _run(node: Node, claim: ServiceClaim) -> None:
     listener = threading.Thread(target=_listen, args=(node,), name="instructions", daemon=True)
     listener.start()
     worker = threading.Thread(target=_work, args=(node,), name="worker", daemon=True)
     worker.start()
-    _watch_own_rules(node)
+    _watch_own_rules(node, claim)
     node.connection.close()
     worker.join(timeout=10.0)
     _log.info("node stopped", node=node.me.name)
@@ -229,10 +233,15 @@ def _run(node: Node) -> None:
         raise node.failure
 
 
-def _watch_own_rules(node: Node) -> None:
-    """Until the end: let policies come into force and expire, and tell the coordinator what changed."""
+def _watch_own_rules(node: Node, claim: ServiceClaim) -> None:
+    """Until the end: keep the claim on the database, settle policies, notice a rotation, tell what changed."""
     attended = None
     while not node.stopping.wait(_OWN_RULES_SECONDS):
+        try:
+            claim.require()
+        except StorageError as error:
+            node.fail(error)
+            return
         node.renewal = node.watch.newer() or node.renewal
         node.me.ledger.settle_policies(now=node.me.clock())
         facts = _attendance(node).SerializeToString(deterministic=True)

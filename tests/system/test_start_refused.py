@@ -189,29 +189,8 @@ def test_a_second_process_on_one_database(idle: Federation, coordinator: Path, n
         assert party.run("consent.withdraw", lambda act: act.note("test.done", "node/hungary"), now=founding.utc_now())
 
 
-EDITS = {
-    "changed": (
-        """UPDATE audit_entries SET entry = CAST(REPLACE(entry, '"actor":"', '"actor":"x') AS BLOB) WHERE seq = 4""",
-        4,
-    ),
-    "removed": ("DELETE FROM audit_entries WHERE seq = 3", 3),
-    "cut off": ("DELETE FROM audit_entries WHERE seq = (SELECT max(seq) FROM audit_entries)", None),
-    "added": (
-        "INSERT INTO audit_entries SELECT seq + 1, leaf, entry FROM audit_entries ORDER BY seq DESC LIMIT 1",
-        None,
-    ),
-}
-
-
-@pytest.mark.parametrize("edit", EDITS)
-def test_a_log_that_was_edited_by_hand(idle: Federation, node: Path, edit: str) -> None:
-    """The entry is named at the start and by `audit verify` on the database as it lies there."""
-    statement, entry = EDITS[edit]
+def test_a_log_that_was_edited_by_hand(idle: Federation, node: Path) -> None:
     with closing(sqlite3.connect(node / "node.db")) as connection, connection:
-        size = connection.execute("SELECT size FROM audit_head").fetchone()[0]
-        assert connection.execute(statement).rowcount == 1
-    wrong = {"cut off": size - 1, "added": size}.get(edit, entry)
-    verify = PartyProcess("audit", Launch(arguments=("audit", "verify", str(node))))
-    idle.retired.append(verify)
-    for process in (verify, run(idle, PartyKind.NODE, node)):
-        assert_refused(process, f"entry {wrong} of fedseal/heart/hungary", code=ExitCode.VERIFICATION_FAILED)
+        connection.execute("DELETE FROM audit_entries WHERE seq = 3")
+    process = run(idle, PartyKind.NODE, node)
+    assert_refused(process, "entry 3 of fedseal/heart/hungary", code=ExitCode.VERIFICATION_FAILED)

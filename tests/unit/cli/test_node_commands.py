@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -190,6 +191,28 @@ def test_the_log_is_exported_verified_and_its_tampering_found(policy_shell: "She
     policy_shell.fails(2, "audit", "verify", "nothing.zip")
     assert policy_shell.ok("audit", "checkpoint", "cleveland").stdout.startswith("fedseal/heart/cleveland\n")
     assert policy_shell.json("audit", "list", "cleveland", "--last", "1", "--type", "policy.")["entries"]
+
+
+EDITS = (
+    (2, """UPDATE audit_entries SET entry = CAST(REPLACE(entry, 'person/', 'persona') AS BLOB) WHERE seq = 2"""),
+    (1, "DELETE FROM audit_entries WHERE seq = 1"),
+    (4, "DELETE FROM audit_entries WHERE seq = 4"),
+    (5, "INSERT INTO audit_entries SELECT 5, leaf, entry FROM audit_entries WHERE seq = 4"),
+    (2, "UPDATE audit_entries SET seq = 9 WHERE seq = 2"),
+)
+
+
+def test_a_log_edited_in_the_database_is_named(policy_shell: "Shell") -> None:
+    import sqlite3
+
+    assert policy_shell.json("audit", "verify", "cleveland")["entries"] == 5
+    assert "each in its place" in policy_shell.ok("audit", "verify", "cleveland").stdout
+    whole = Path("cleveland/node.db").read_bytes()
+    for entry, edit in EDITS:
+        Path("cleveland/node.db").write_bytes(whole)
+        with closing(sqlite3.connect("cleveland/node.db")) as connection, connection:
+            assert connection.execute(edit).rowcount == 1
+        assert f"entry {entry} of fedseal/heart/cleveland" in policy_shell.fails(1, "audit", "verify", "cleveland")
 
 
 def test_the_database_says_its_schema(federation_shell: "Shell") -> None:

@@ -35,7 +35,7 @@ from fedseal.coordinator.intake import (
 )
 from fedseal.coordinator.ledger import JobState, Ledger
 from fedseal.credentials import Credentials
-from fedseal.errors import PlatformError, RefusalError
+from fedseal.errors import ClockBehind, PlatformError, RefusalError
 from fedseal.rounds import RoundAddress
 from fedseal.trust import Clock, Trust
 from fedseal.wire._generated import coordination_pb2 as pb
@@ -195,11 +195,11 @@ class Engine:
         """Load a job; one whose stored state cannot be used has failed.
 
         Raises:
-            StorageError, OSError: storage may come back; nothing was decided.
+            StorageError, OSError, ClockBehind: storage may come back, the clock be corrected; nothing was decided.
         """
         try:
             self._load(digest)
-        except (StorageError, OSError):
+        except (StorageError, OSError, ClockBehind):
             raise
         except (PlatformError, CryptoError, GovernanceError) as error:
             reason = f"it could not be taken up after a restart: {error}"
@@ -342,7 +342,7 @@ class Engine:
                     desk.welcome(session)
                 elif end is not None:
                     session.send(pb.Instruction(job_end=end))
-        except (StorageError, OSError):
+        except (StorageError, OSError, ClockBehind):
             self._desks.pop(digest, None)
             self._load_later(digest)
             raise

@@ -13,11 +13,13 @@ import fcntl
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Self, final
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from fedseal_governance.database import Database, storage_errors
 from fedseal_governance.errors import StorageError
@@ -28,7 +30,12 @@ SERVICE_LOCK = 0x66656473_65616C32
 GRACE_SECONDS = 60.0
 """How long a server may take to notice that the connection which held the claim is gone."""
 
+PATIENCE_SECONDS = 5.0
+"""How long a start waits for a server to notice that the process before has died."""
+
+_PAUSE_SECONDS = 0.25
 _TRY = text("SELECT pg_try_advisory_lock(:key)")
+_GIVE_UP = text("SELECT pg_advisory_unlock(:key)")
 
 
 @final
@@ -43,15 +50,32 @@ class ServiceClaim:
         self._lost_at: float | None = None
 
     @classmethod
-    def take(cls, database: Database, *, elapsed: Callable[[], float] = time.monotonic) -> Self:
+    def take(
+        cls,
+        database: Database,
+        *,
+        elapsed: Callable[[], float] = time.monotonic,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> Self:
         """Claim the database for this process.
+
+        Args:
+            database: the party's own.
+            elapsed: a clock that only goes forward, in seconds.
+            patience_seconds: how long to wait for a server that has not noticed yet that a process has died.
 
         Raises:
             StorageError: another process runs on it, or it cannot be reached.
         """
         claim = cls(database, elapsed=elapsed)
+        trying = Retrying(
+            retry=retry_if_result(lambda taken: not taken),
+            stop=stop_after_delay(0 if database.is_sqlite else patience_seconds),
+            wait=wait_fixed(_PAUSE_SECONDS),
+            retry_error_callback=lambda _state: False,
+        )
         with storage_errors("service.claim", database.engine):
-            taken = claim._try()
+            taken = trying(claim._try)
         if not taken:
             raise claim._refusal()
         return claim
@@ -86,6 +110,9 @@ class ServiceClaim:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+        if self._connection is not None:
+            with suppress(SQLAlchemyError):  # a connection that is gone holds nothing
+                self._connection.execute(_GIVE_UP, {"key": SERVICE_LOCK})
         self._forget_connection()
 
     def _try(self) -> bool:

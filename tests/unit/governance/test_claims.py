@@ -31,7 +31,7 @@ def test_the_second_service_is_refused_until_the_first_has_ended(database_url: s
     first, second = other(database_url), other(database_url)
     claim = ServiceClaim.take(first)
     with pytest.raises(StorageError, match="another running service uses this database; stop that process first"):
-        ServiceClaim.take(second)
+        ServiceClaim.take(second, patience_seconds=0)
     claim.require()
     second.run("beside", lambda session: session.execute(text("SELECT 1")))  # commands are welcome
     claim.release()
@@ -91,7 +91,7 @@ def test_a_claim_that_was_lost_with_its_connection_is_taken_again(postgresql_url
     claim.require()  # and has it again
     assert len(_holders(theirs)) == 1
     with pytest.raises(StorageError):
-        ServiceClaim.take(theirs)
+        ServiceClaim.take(theirs, patience_seconds=0)
     claim.release()
 
 

@@ -18,12 +18,17 @@ def _cell(rule: Rule, role: Role) -> str:
     return "own" if rule.own else "yes"
 
 
+def _what(rule: Rule) -> str:
+    elsewhere = ", ".join(kind.value for kind in PartyKind if kind in rule.also)
+    return f"{rule.what} (also at: {elsewhere})" if elsewhere else rule.what
+
+
 def _of(place: PartyKind) -> str:
     header = ["operation", "what", *(role.value.replace("_", " ") for role in _ROLES), "machine", "second person"]
     rows = [
         [
             code(operation.value),
-            rule.what,
+            _what(rule),
             *(_cell(rule, role) for role in _ROLES),
             ", ".join(kind.value for kind in _MACHINES if kind in rule.machines) or "-",
             rule.four_eyes or "-",

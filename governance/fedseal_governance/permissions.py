@@ -56,6 +56,13 @@ class Operation(StrEnum):
     CONSENT_IMPORT = "consent.import"
     CONSENT_RECORD = "consent.record"
     CONSENT_WITHDRAW = "consent.withdraw"
+    DATASET_APPROVE = "dataset.approve"
+    RETENTION_HOLD = "retention.hold"
+    RETENTION_RELEASE = "retention.release"
+    RETENTION_APPLY = "retention.apply"
+    # people, at a custodian
+    CUSTODY_SPLIT = "custody.split"
+    CUSTODY_REASSEMBLE = "custody.reassemble"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,15 +71,18 @@ class Rule:
 
     Attributes:
         at: the kind of party where it is done.
+        also: other kinds of party where it is done in the same way.
         roles: people with one of these may do it.
         machines: machines of these kinds may do it with their own certificate or key.
-        own: whether a person must belong to the organisation of the party where it is done.
+        own: whether a person must belong to the organisation of the party where it is done. Coordinator and authority
+            belong to the whole federation, so there it means nothing.
         four_eyes: who else must act, in words; empty if nobody.
         what: what the operation is, in a few words.
     """
 
     at: PartyKind
     what: str
+    also: frozenset[PartyKind] = frozenset()
     roles: frozenset[Role] = frozenset()
     machines: frozenset[PartyKind] = frozenset()
     own: bool = False
@@ -129,6 +139,8 @@ class PermissionDenied(RefusedError):
 
 _COORDINATOR, _NODE = PartyKind.COORDINATOR, PartyKind.NODE
 _NODES = frozenset({PartyKind.NODE})
+_CUSTODIAN = frozenset({PartyKind.CUSTODIAN})
+_ANYWHERE = frozenset({PartyKind.COORDINATOR, PartyKind.CUSTODIAN, PartyKind.AUTHORITY})
 _OFFICER, _OPERATOR = Role.COMPLIANCE_OFFICER, Role.NODE_OPERATOR
 
 PERMISSIONS: Mapping[Operation, Rule] = MappingProxyType(
@@ -165,6 +177,7 @@ PERMISSIONS: Mapping[Operation, Rule] = MappingProxyType(
         Operation.CHECKPOINT_COSIGN: Rule(at=_COORDINATOR, machines=_NODES, what="countersign such a checkpoint"),
         Operation.POLICY_PROPOSE: Rule(
             at=_NODE,
+            also=_CUSTODIAN,
             roles=frozenset({_OFFICER, _OPERATOR, Role.ADMINISTRATOR}),
             own=True,
             four_eyes="see policy.approve",
@@ -172,12 +185,15 @@ PERMISSIONS: Mapping[Operation, Rule] = MappingProxyType(
         ),
         Operation.POLICY_APPROVE: Rule(
             at=_NODE,
+            also=_CUSTODIAN,
             roles=frozenset({_OFFICER}),
             own=True,
             four_eyes="as many officers as the policy's `approval.compliance_officers`; never the proposer alone",
             what="sign a policy",
         ),
-        Operation.POLICY_REVOKE: Rule(at=_NODE, roles=frozenset({_OFFICER}), own=True, what="end a policy at once"),
+        Operation.POLICY_REVOKE: Rule(
+            at=_NODE, also=_CUSTODIAN, roles=frozenset({_OFFICER}), own=True, what="end a policy at once"
+        ),
         Operation.JOB_AGREE: Rule(
             at=_NODE,
             roles=frozenset({_OPERATOR}),
@@ -197,17 +213,54 @@ PERMISSIONS: Mapping[Operation, Rule] = MappingProxyType(
         Operation.CONSENT_WITHDRAW: Rule(
             at=_NODE, roles=frozenset({_OPERATOR, _OFFICER}), machines=_NODES, own=True, what="record a withdrawal"
         ),
+        Operation.DATASET_APPROVE: Rule(
+            at=_NODE,
+            roles=frozenset({_OPERATOR}),
+            machines=_NODES,
+            own=True,
+            what="approve a dataset again after it has changed",
+        ),
+        Operation.RETENTION_HOLD: Rule(
+            at=_NODE,
+            also=_ANYWHERE,
+            roles=frozenset({_OFFICER}),
+            own=True,
+            what="keep a job's documents beyond their time",
+        ),
+        Operation.RETENTION_RELEASE: Rule(
+            at=_NODE, also=_ANYWHERE, roles=frozenset({_OFFICER}), own=True, what="end such a hold"
+        ),
+        Operation.RETENTION_APPLY: Rule(
+            at=_NODE,
+            also=_ANYWHERE,
+            roles=frozenset({_OFFICER}),
+            own=True,
+            what="delete documents whose time is over",
+        ),
+        Operation.CUSTODY_SPLIT: Rule(
+            at=PartyKind.CUSTODIAN,
+            roles=frozenset({_OFFICER}),
+            own=True,
+            four_eyes="two officers of the custodian's organisation",
+            what="split a decryption key among organisations",
+        ),
+        Operation.CUSTODY_REASSEMBLE: Rule(
+            at=PartyKind.CUSTODIAN,
+            roles=PEOPLE,
+            four_eyes="as many holders of shares as the split asked for, each of the share's organisation",
+            what="bring shares of a decryption key together",
+        ),
     }
 )
 
 
-def require_permitted(operation: str, caller: Caller, *, organisation: str) -> None:
+def require_permitted(operation: str, caller: Caller, *, organisation: str | None) -> None:
     """Let `caller` do `operation` at a party of `organisation`, or refuse.
 
     Args:
         operation: one of `Operation`; anything else is denied.
         caller: from a certificate that was verified just now, or the party's own machine.
-        organisation: of the party where it is done.
+        organisation: of the party where it is done; None for a party that belongs to the whole federation.
 
     Raises:
         PermissionDenied: the table does not allow it.
@@ -229,7 +282,7 @@ def holds_role(operation: Operation, caller: Caller) -> bool:
 _RULES: Mapping[str, Rule] = {operation.value: rule for operation, rule in PERMISSIONS.items()}
 
 
-def _objection(operation: str, rule: Rule, caller: Caller, organisation: str) -> str:
+def _objection(operation: str, rule: Rule, caller: Caller, organisation: str | None) -> str:
     """Why not, as one sentence; empty if nothing speaks against it."""
     if caller.kind is not PartyKind.PERSON:
         if caller.kind in rule.machines:
@@ -244,7 +297,7 @@ def _objection(operation: str, rule: Rule, caller: Caller, organisation: str) ->
             f"{name} holds {_words(held) or 'no role'}; this needs the role {_words(rule.roles, ' or ')} "
             f"({operation}); ask an administrator for it"
         )
-    if rule.own and caller.organisation != organisation:
+    if rule.own and organisation is not None and caller.organisation != organisation:
         return (
             f"{name} belongs to {caller.organisation}, and {operation} here is for the people of {organisation}; "
             "ask one of its own"

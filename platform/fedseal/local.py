@@ -33,6 +33,8 @@ from fedseal_migrations import require_current, upgrade
 
 KINDS_WITH_DATABASE = frozenset({PartyKind.AUTHORITY, PartyKind.COORDINATOR, PartyKind.NODE, PartyKind.CUSTODIAN})
 
+_BELONG_TO_ALL = frozenset({PartyKind.AUTHORITY, PartyKind.COORDINATOR})
+
 T = TypeVar("T")
 
 
@@ -105,7 +107,8 @@ class LocalParty:
         machine = Machine(kind=record.kind, label=self.label, organisation=record.organisation)
         caller: Caller = machine if person is None else person.member
         try:
-            require_permitted(operation, caller, organisation=record.organisation)
+            common = record.kind in _BELONG_TO_ALL
+            require_permitted(operation, caller, organisation=None if common else record.organisation)
         except PermissionDenied as denied:
             journal, subject, reason = self.log(), f"operation/{operation}", str(denied)
 

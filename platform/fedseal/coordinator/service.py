@@ -62,7 +62,7 @@ class Door:
             self._views.note_denied(error.party, operation, str(error))
             raise
         try:
-            require_permitted(operation, member, organisation=self._views.organisation)
+            require_permitted(operation, member, organisation=None)
         except PermissionDenied as denied:
             self._views.note_denied(member.label, operation, str(denied))
             raise

@@ -35,7 +35,6 @@ class Views:
         self._attendance = attendance
         self._clock = clock
         self._denials: Counter[tuple[str, str]] = Counter()
-        self.organisation: str = ledger.member.organisation
 
     def note_denied(self, caller: str, operation: str, sentence: str) -> None:
         """Note in the audit log that somebody tried what they may not.

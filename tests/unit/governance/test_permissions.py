@@ -41,6 +41,12 @@ EXPECTED = {
     "consent.import": "opN",
     "consent.record": "opN",
     "consent.withdraw": "opN",
+    "dataset.approve": "pN",
+    "retention.hold": "o",
+    "retention.release": "o",
+    "retention.apply": "o",
+    "custody.split": "o",
+    "custody.reassemble": "AOSPU",
 }
 PEOPLE = {
     "A": Role.ADMINISTRATOR,
@@ -109,6 +115,13 @@ def test_what_is_not_in_the_table_is_denied(operation: str) -> None:
     everybody = Person(roles=frozenset(Role))
     with pytest.raises(PermissionDenied, match="not in the table"):
         require_permitted(operation, everybody, organisation=HERE)
+
+
+def test_what_belongs_to_the_whole_federation_has_no_own_people() -> None:
+    officer = Person(roles=frozenset({Role.COMPLIANCE_OFFICER}), organisation=ELSEWHERE)
+    require_permitted(Operation.RETENTION_HOLD, officer, organisation=None)
+    with pytest.raises(PermissionDenied, match="ask one of its own"):
+        require_permitted(Operation.RETENTION_HOLD, officer, organisation=HERE)
 
 
 def test_several_roles_add_up() -> None:

@@ -125,14 +125,24 @@ def export(
 
 @command(app, "verify", example="fedseal audit verify cleveland-audit.zip")
 def verify(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, or a proof from `audit prove`.")],
+    bundle: Annotated[
+        Path,
+        typer.Argument(metavar="BUNDLE", help="A bundle, a proof from `audit prove`, or the folder of a party."),
+    ],
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Verify a bundle or a proof offline; exits with 1 and names the first wrong entry if it does not hold."""
+    """Verify a bundle or a proof offline; exits with 1 and names the first wrong entry if it does not hold.
+
+    Of a party's folder the log in its database is checked, also while the party runs.
+    """
+    from fedseal.folders import PARTY_FILE
     from fedseal_governance.audit import verify_bundle
 
     require_existing(bundle, what="a bundle of `audit export` or a proof of `audit prove`")
+    if (bundle / PARTY_FILE).is_file():
+        _verify_live(bundle, as_json=as_json)
+        return
     keys = _keys(key)
     if bundle.is_file() and bundle.suffix != ".zip":
         _verify_proof(bundle, keys, as_json=as_json)
@@ -195,6 +205,33 @@ def prove(
         print_json({"proof": str(out), "seq": seq})
         return
     say(f"{out} proves entry {seq}; verify it with: fedseal audit verify {out}")
+
+
+def _verify_live(folder: Path, *, as_json: bool) -> None:
+    from fedseal.local import open_party, require_untouched
+
+    with open_party(folder) as party:
+        checked = require_untouched(party.database, party.log().origin)
+    if as_json:
+        print_json(
+            {
+                "verified": True,
+                "log": checked.origin,
+                "entries": checked.size,
+                "root": checked.root.hex(),
+                "checkpoints": checked.checkpoints,
+            }
+        )
+        return
+    print_fields(
+        {
+            "Log": checked.origin,
+            "Entries": f"{checked.size}, each in its place",
+            "Root": checked.root.hex(),
+            "Checkpoints": f"{checked.checkpoints}, each agrees",
+            "Verified": "yes, as far as the party's own database goes; witnesses know more",
+        }
+    )
 
 
 def _verify_proof(file: Path, keys: "list[NoteVerifier] | None", *, as_json: bool) -> None:

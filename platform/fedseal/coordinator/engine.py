@@ -34,7 +34,8 @@ from fedseal.coordinator.intake import (
     VerdictReported,
 )
 from fedseal.coordinator.ledger import JobState, Ledger
-from fedseal.errors import PlatformError, RefusalError
+from fedseal.credentials import Credentials
+from fedseal.errors import ClockBehind, PlatformError, RefusalError
 from fedseal.rounds import RoundAddress
 from fedseal.trust import Clock, Trust
 from fedseal.wire._generated import coordination_pb2 as pb
@@ -123,6 +124,22 @@ class Engine:
         changed: bool = self._ask(lambda: self._take_revocations(crl_pem))
         return changed
 
+    def renew(self, own: Credentials, announce: Callable[[], None]) -> None:
+        """Go on under another certificate of this coordinator: note it, and show it to everybody who is present.
+
+        Args:
+            own: the new certificate with its keys.
+            announce: writes the entry about it.
+        """
+
+        def work() -> None:
+            self._ledger.renew(own)
+            announce()
+            for session in self._attendance.all():
+                session.send(self._welcome())
+
+        self._ask(work)
+
     def stop(self) -> None:
         """Ask ``run`` to return after the event it is handling."""
         self._stopping.set()
@@ -178,11 +195,11 @@ class Engine:
         """Load a job; one whose stored state cannot be used has failed.
 
         Raises:
-            StorageError, OSError: storage may come back; nothing was decided.
+            StorageError, OSError, ClockBehind: storage may come back, the clock be corrected; nothing was decided.
         """
         try:
             self._load(digest)
-        except (StorageError, OSError):
+        except (StorageError, OSError, ClockBehind):
             raise
         except (PlatformError, CryptoError, GovernanceError) as error:
             reason = f"it could not be taken up after a restart: {error}"
@@ -237,11 +254,7 @@ class Engine:
             return  # the stream broke before its arrival was handled
         self._attendance.enter(session)
         departed = self._departures.pop(session.node, None)
-        welcome = pb.Welcome(
-            coordinator_certificate=self._ledger.certificate.decode(),
-            revocation_list=self._trust.revocation_list_pem(),
-        )
-        session.send(pb.Instruction(welcome=welcome))
+        session.send(self._welcome())
         _log.info("node present", node=session.node, returned=departed is not None)
         for desk in tuple(self._desks.values()):
             with suppress(StorageError):  # logged there, and the job is loaded again
@@ -250,6 +263,14 @@ class Engine:
             end = None if digest in self._desks else self._ledger.job_end(digest, session.node)
             if end is not None:
                 session.send(pb.Instruction(job_end=end))
+
+    def _welcome(self) -> pb.Instruction:
+        return pb.Instruction(
+            welcome=pb.Welcome(
+                coordinator_certificate=self._ledger.certificate.decode(),
+                revocation_list=self._trust.revocation_list_pem(),
+            )
+        )
 
     def _left(self, session: Session) -> None:
         if self._attendance.leave(session):
@@ -321,7 +342,7 @@ class Engine:
                     desk.welcome(session, now=self._clock())
                 elif end is not None:
                     session.send(pb.Instruction(job_end=end))
-        except (StorageError, OSError):
+        except (StorageError, OSError, ClockBehind):
             self._desks.pop(digest, None)
             self._load_later(digest)
             raise

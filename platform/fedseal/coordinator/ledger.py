@@ -18,6 +18,7 @@ from fedseal.coordinator.admission import Submission
 from fedseal.coordinator.closing import export_model, export_statistics, make_record
 from fedseal.coordinator.job_run import JobRun, OpenedRound, Progress, unpack_state
 from fedseal.coordinator.round_driver import RoundPlan
+from fedseal.credentials import Credentials
 from fedseal.documents import JOB_TYPE
 from fedseal.errors import RefusalError
 from fedseal.foreign import fitted, fitted_all
@@ -106,11 +107,20 @@ class Ledger:
     ) -> None:
         self.database = database
         self.member = member
-        self.key = key
-        self.certificate = certificate
+        self.signing = (key, certificate)
         self._trust = trust
         self.artefacts = ArtefactFolder(folder)
         self.log = AuditLog(log_origin(member.federation, member.name), key)
+
+    @property
+    def certificate(self) -> bytes:
+        """The identity certificate in use, in PEM."""
+        return self.signing[1]
+
+    def renew(self, own: Credentials) -> None:
+        """Go on under another certificate of this coordinator."""
+        self.member, self.signing = own.member, (own.key, own.certificate)
+        self.log = AuditLog(log_origin(own.member.federation, own.member.name), own.key)
 
     # -- the log ---------------------------------------------------------------------------------------
 
@@ -277,7 +287,8 @@ class Ledger:
             model_digest = None if model is None else self._keep(session, run.digest, MODEL, model)
             if statistics is not None:
                 self._keep(session, run.digest, STATISTICS, statistics)
-            signed = sign_record(record, model_digest=model_digest, key=self.key, certificate_pem=self.certificate)
+            key, certificate = self.signing
+            signed = sign_record(record, model_digest=model_digest, key=key, certificate_pem=certificate)
             runs.job(session, run.digest).record = signed
             details = {
                 "reason": reason,

@@ -94,6 +94,11 @@ class Agent:
         self._current: _Current | None = None
         self._strange_refusals = 0
 
+    def renew(self, me: NodeSelf) -> None:
+        """Go on with another key; an attempt under way keeps the one it began with."""
+        self._me = me
+        self._witness.renew(me.key)
+
     def handle(self, instruction: pb.Instruction) -> None:
         """Answer one instruction; one that cannot be understood is logged and left unanswered.
 

@@ -74,6 +74,11 @@ class NodeLedger:
         self._data = data
         self.attempts = AttemptLedger(database, self.log, actor=member.label, snapshot_salt=snapshot_salt)
 
+    def renew(self, member: Member, key: IdentityKey) -> None:
+        """Go on under another certificate of this node."""
+        self.member = member
+        self.log = AuditLog(log_origin(member.federation, member.name), key)
+
     # -- jobs ------------------------------------------------------------------------------------------
 
     def policies_in_force(self, now: datetime) -> tuple[StoredPolicy, ...]:

@@ -78,6 +78,14 @@ class NodeSelf:
     data: DataRoom
     local_states: LocalStates
     clock: Clock
+    former_key: IdentityKey | None = None
+    """The key before the last rotation: a round that was called meanwhile still names it."""
+
+    def key_named(self, public: PublicIdentity | None) -> IdentityKey:
+        """The key of this node that a roster names; the present one if it names none of ours."""
+        if self.former_key is not None and self.former_key.public == public:
+            return self.former_key
+        return self.key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +166,7 @@ def open_attempt(offer: RoundOffer, fetch: Callable[[], bytes], me: NodeSelf) ->
     layout = _check_layout(offer, stage, received.plan)  # (6)
     client = MaskingClient(
         offer.parameters,
-        me.key,
+        me.key_named(members.get(ClientId(me.name))),
         members,
         limits_of(policy.document.protection),
         os.urandom,

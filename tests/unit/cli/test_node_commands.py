@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,7 @@ def test_only_officers_sign_and_only_once(policy_shell: "Shell", make_policy: Ma
     Path("two.yaml").write_text(make_policy(version=2))
     policy_shell.ok("policy", "propose", "two.yaml", "--as", "olga")
     sign = ["policy", "approve", "heart-risk@2", "--yes", "--json"]
-    assert "no compliance officer" in policy_shell.fails(3, *sign, "--as", "nora")
+    assert "needs the role compliance officer" in policy_shell.fails(3, *sign, "--as", "nora")
     policy_shell.ok(*sign, "--as", "olga")
     assert "has signed" in policy_shell.fails(3, *sign, "--as", "olga")
     assert "no policy here is called" in policy_shell.fails(3, "policy", "show", "nothing")
@@ -192,6 +193,28 @@ def test_the_log_is_exported_verified_and_its_tampering_found(policy_shell: "She
     assert policy_shell.json("audit", "list", "cleveland", "--last", "1", "--type", "policy.")["entries"]
 
 
+EDITS = (
+    (2, """UPDATE audit_entries SET entry = CAST(REPLACE(entry, 'person/', 'persona') AS BLOB) WHERE seq = 2"""),
+    (1, "DELETE FROM audit_entries WHERE seq = 1"),
+    (4, "DELETE FROM audit_entries WHERE seq = 4"),
+    (5, "INSERT INTO audit_entries SELECT 5, leaf, entry FROM audit_entries WHERE seq = 4"),
+    (2, "UPDATE audit_entries SET seq = 9 WHERE seq = 2"),
+)
+
+
+def test_a_log_edited_in_the_database_is_named(policy_shell: "Shell") -> None:
+    import sqlite3
+
+    assert policy_shell.json("audit", "verify", "cleveland")["entries"] == 5
+    assert "each in its place" in policy_shell.ok("audit", "verify", "cleveland").stdout
+    whole = Path("cleveland/node.db").read_bytes()
+    for entry, edit in EDITS:
+        Path("cleveland/node.db").write_bytes(whole)
+        with closing(sqlite3.connect("cleveland/node.db")) as connection, connection:
+            assert connection.execute(edit).rowcount == 1
+        assert f"entry {entry} of fedseal/heart/cleveland" in policy_shell.fails(1, "audit", "verify", "cleveland")
+
+
 def test_the_database_says_its_schema(federation_shell: "Shell") -> None:
     status = federation_shell.json("db", "status", "cleveland")
     assert status["current"] is True
@@ -221,11 +244,14 @@ def test_an_operator_agrees_to_one_job(federation_shell: "Shell") -> None:
     agree = ["node", "agree", digest]
     assert federation_shell.json(*agree, "--as", "nora") == {"job": digest, "operator": "person/nora"}
     federation_shell.ok(*agree, "--as", "nora")
-    assert "is no node operator of Cleveland Clinic" in federation_shell.fails(3, *agree, "--as", "olga")
+    assert "needs the role node operator" in federation_shell.fails(3, *agree, "--as", "olga")
     assert "neither a job file nor" in federation_shell.fails(2, "node", "agree", "abc", "--as", "nora")
     entries = federation_shell.json("audit", "list", "cleveland")["entries"]
     assert isinstance(entries, list)
-    assert [entry["type"] for entry in entries] == ["job.agreed"]
+    assert [(entry["type"], entry["actor"]) for entry in entries] == [
+        ("job.agreed", "person/nora"),
+        ("permission.denied", "person/olga"),
+    ]
 
 
 def test_status_is_local(policy_shell: "Shell", schema_text: str) -> None:

@@ -88,6 +88,7 @@ class QuietLog:
     cosigned: list[pb.Cosignature] = field(default_factory=list)
     asked: list[int] = field(default_factory=list)
     refuses_cosignatures: bool = False
+    welcomes_asked: int = 0
 
     def fetch_checkpoint(self, known_size: int) -> pb.CheckpointReply:
         self.asked.append(known_size)
@@ -101,6 +102,9 @@ class QuietLog:
             message = "attend first, then cosign"
             raise RemoteError(message)
         self.cosigned.append(cosignature)
+
+    def attend_again(self) -> None:
+        self.welcomes_asked += 1
 
 
 @dataclass(slots=True)

@@ -113,7 +113,7 @@ def prepare_node(folder: Path, node: str, *, data: Path | None = None, officers:
     with open_party(folder / node) as party:
         register_dataset(party, data or EXAMPLES / f"{node}.csv")
         consents = EXAMPLES / "consents" / f"{node}.csv"
-        party.run("consent.import", lambda act: import_consents(act, DATASET, consents), now=utc_now())
+        party.run("consent.import", lambda act: import_consents(act, party.register(DATASET), consents), now=utc_now())
         approve_policy(party, policy_for(node), officers or folder)
 
 

@@ -147,7 +147,7 @@ def _register(setting: Setting, node: LocalParty, hospital: str) -> int:
 def _consents(setting: Setting, node: LocalParty, hospital: str) -> tuple[int, int]:
     """Import the generated consents and record the withdrawals; one patient stays for a withdrawal later."""
     file = setting.example("consents") / f"{hospital}.csv"
-    report = node.run("consent.import", lambda act: import_consents(act, DATASET, file), now=now())
+    report = node.run("consent.import", lambda act: import_consents(act, node.register(DATASET), file), now=now())
     pseudonyms = withdrawn_before(setting, hospital)
     for pseudonym in pseudonyms:
         withdraw_consent(node, pseudonym)
@@ -162,7 +162,7 @@ def withdrawn_before(setting: Setting, hospital: str) -> list[str]:
 
 def withdraw_consent(node: LocalParty, pseudonym: str) -> None:
     """Record a withdrawal at a node, as its data protection officer would."""
-    node.run("consent.withdraw", lambda act: withdraw(act, DATASET, pseudonym), now=now())
+    node.run("consent.withdraw", lambda act: withdraw(act, node.register(DATASET), pseudonym), now=now())
 
 
 def _approve(setting: Setting, node: LocalParty, hospital: str, officers: list[Person]) -> None:

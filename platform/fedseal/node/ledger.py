@@ -25,10 +25,10 @@ from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.identity import IdentityKey
 from fedseal_crypto.masking import EquivocationDetected, RoundParameters
 from fedseal_crypto.notes import log_origin
-from fedseal_crypto.secret import SecretBytes
 from fedseal_governance import consent, participation
 from fedseal_governance.acts import Act
 from fedseal_governance.audit import AuditLog
+from fedseal_governance.consent import RecordKey
 from fedseal_governance.database import Database
 from fedseal_governance.participation import AttemptRow, AttemptState, NodeJobRow, NodeJobState
 from fedseal_governance.policy import (
@@ -56,6 +56,13 @@ class Judgement:
     policy: StoredPolicy | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Used:
+    record_ids: tuple[str, ...]
+    leaves: tuple[bytes, ...]
+    digest: Digest
+
+
 class NodeLedger:
     """The node's database."""
 
@@ -67,14 +74,15 @@ class NodeLedger:
         key: IdentityKey,
         trust: Trust,
         data: DataRoom,
-        snapshot_salt: SecretBytes,
+        record_key: RecordKey,
     ) -> None:
         self.database = database
         self.member = member
         self.log = AuditLog(log_origin(member.federation, member.name), key)
         self._trust = trust
         self._data = data
-        self._snapshot_salt = snapshot_salt
+        self._record_key = record_key
+        self._last_used = _Used(record_ids=(), leaves=(), digest=consent.root_of(()))
 
     # -- jobs ------------------------------------------------------------------------------------------
 
@@ -266,17 +274,18 @@ class NodeLedger:
 
     def input_sent(self, address: RoundAddress, data: JobData, *, now: datetime) -> None:
         """Store that a masked vector is about to leave, and which records went into it."""
-        snapshot = consent.snapshot_digest(data.record_ids, salt=self._snapshot_salt.reveal())
+        used = self._used(data)
 
         def work(session: Session) -> None:
+            consent.require_key(session, self._record_key, adopt=True)
             participation.advance(session, key_of(address), AttemptState.INPUT_SENT)
-            participation.note_snapshot(session, key_of(address), snapshot=snapshot, pseudonyms=data.record_ids)
+            participation.note_snapshot(session, key_of(address), snapshot=used.digest, leaves=used.leaves)
             details = {
                 "stage": address.stage,
                 "round": address.round,
                 "attempt": address.attempt,
                 "records": data.record_count,
-                "snapshot": snapshot,
+                "snapshot": used.digest,
             }
             self._note(session, now, "round.contributed", self.member.label, f"job/{address.job}", details)
 
@@ -357,6 +366,14 @@ class NodeLedger:
         )
 
     # -- helpers ---------------------------------------------------------------------------------------
+
+    def _used(self, data: JobData) -> "_Used":
+        """Leaves and digest of the records; the last set is remembered, because most rounds use the same one."""
+        record_ids = data.record_ids
+        if record_ids != self._last_used.record_ids:
+            leaves = self._record_key.leaves(record_ids)
+            self._last_used = _Used(record_ids=record_ids, leaves=leaves, digest=consent.root_of(leaves))
+        return self._last_used
 
     def _policy(self, dataset: str, now: datetime) -> StoredPolicy | None:
         trust = DocumentTrust(root=self._trust.root, revocations=self._trust.revocations)

@@ -51,7 +51,8 @@ def test_the_command_map_is_complete() -> None:
         certificate list; certificate show; certificate revoke; certificate publish; certificate update;
         dataset register; dataset list; dataset profile; policy validate; policy explain; policy diff;
         policy propose; policy approve; policy revoke; policy list; policy show; consent import; consent record;
-        consent withdraw; consent status; job check; job submit; job list; job show; job watch; job stop; job report;
+        consent withdraw; consent status; consent history; consent impact;
+        consent prove; job check; job submit; job list; job show; job watch; job stop; job report;
         method list; method show; model list; model export; model verify; audit list; audit checkpoint;
         audit export; audit verify; audit prove; db upgrade; db status
     """

@@ -27,7 +27,7 @@ from fedseal_crypto.notes import log_origin
 from fedseal_crypto.secret import SecretBytes
 from fedseal_governance.acts import Act
 from fedseal_governance.audit import Entry
-from fedseal_governance.consent import import_consents
+from fedseal_governance.consent import RecordKey, Register, import_consents
 from fedseal_governance.database import Database
 from fedseal_governance.datasets import DatasetFacts, load_schema, register
 from fedseal_governance.errors import TamperError
@@ -42,6 +42,9 @@ from tests.unit.node.parties import COORDINATOR, OFFICERS, ORGANISATION, Consort
 T = TypeVar("T")
 
 SESSION = bytes(range(16))
+
+RECORD_KEY = RecordKey(SecretBytes(bytes(32)))
+REGISTER = Register(dataset=DATASET, key=RECORD_KEY)
 
 
 @dataclass(slots=True)
@@ -144,9 +147,7 @@ class Site:
         member = self.folder.verify(self.clock())
         key, trust = self.folder.identity_key(), Trust(self.folder, clock=self.clock)
         room = DataRoom(self.database)
-        self.ledger = NodeLedger(
-            self.database, member=member, key=key, trust=trust, data=room, snapshot_salt=SecretBytes(bytes(32))
-        )
+        self.ledger = NodeLedger(self.database, member=member, key=key, trust=trust, data=room, record_key=RECORD_KEY)
         for needed in ("state", "incoming"):
             (self.folder.path / needed).mkdir(exist_ok=True)
         self.me = NodeSelf(
@@ -199,7 +200,7 @@ class Site:
     def import_consents(self, content: bytes) -> None:
         path = self.folder.path / "consents.csv"
         path.write_bytes(content)
-        self.act(lambda act: import_consents(act, DATASET, path))
+        self.act(lambda act: import_consents(act, REGISTER, path))
 
     def approve_policy(self, content: bytes) -> StoredPolicy:
         """Propose a policy and let both officers sign it."""

@@ -16,9 +16,9 @@ from fedseal_governance.participation import AttemptState
 from fedseal_governance.policy import StoredPolicy, list_policies, revoke
 from fedseal_governance.runs import RoundKey
 from tests.unit.node.attempts import Coordinator, assert_counts, assert_refused
-from tests.unit.node.papers import DATASET, MINIMUM_RECORDS, ROWS, JobFile, policy_with, pseudonyms
+from tests.unit.node.papers import MINIMUM_RECORDS, ROWS, JobFile, policy_with, pseudonyms
 from tests.unit.node.parties import NODES, NOW, OFFICERS, Consortium
-from tests.unit.node.site import Site, SiteMaker
+from tests.unit.node.site import RECORD_KEY, REGISTER, Site, SiteMaker
 
 Change = Callable[[Site], None]
 
@@ -28,7 +28,7 @@ MINE = pseudonyms("cleveland")
 def forget(site: Site, *records: str) -> None:
     """These people withdraw their consent."""
     for record in records:
-        site.act(lambda act, record=record: withdraw(act, DATASET, record))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+        site.act(lambda act, record=record: withdraw(act, REGISTER, record))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
 
 
 def policy_of(site: Site) -> StoredPolicy:
@@ -173,9 +173,12 @@ def test_a_job_that_the_coordinator_ends_inside_a_round(coordinator: Coordinator
 # --- consents -----------------------------------------------------------------------------------------
 
 
-def used(coordinator: Coordinator, attempt: int = 0, stage: str = "statistics") -> frozenset[str]:
+def used(coordinator: Coordinator, attempt: int = 0, stage: str = "statistics") -> set[str]:
+    """Of the table's records, those that the node noted for an attempt; it must have noted no others."""
     key = RoundKey(job=coordinator.job.digest, stage=stage, round=0, attempt=attempt)
-    return coordinator.site.database.read(lambda session: participation.records_used(session, key))
+    noted = coordinator.site.database.read(lambda session: participation.records_used(session, key))
+    known = {RECORD_KEY.leaf(record): record for record in pseudonyms("cleveland", 20)}
+    return {known[leaf] for leaf in noted}
 
 
 def test_only_records_with_a_consent_are_used(sites: SiteMaker, consortium: Consortium) -> None:

@@ -18,12 +18,13 @@ from fedseal.authority.founding import NewFederation, found_federation
 from fedseal.authority.office import Office
 from fedseal.authority.views import Invitee
 from fedseal.folders import PartyFolder
-from fedseal.learning import content_digest, load_dataset
+from fedseal.learning import load_dataset
 from fedseal.local import LocalParty, open_party
+from fedseal.profiles import dataset_facts
 from fedseal_crypto.dsse import sign_document
 from fedseal_crypto.secret import SecretBytes
 from fedseal_governance.consent import import_consents
-from fedseal_governance.datasets import DatasetFacts, load_schema, register
+from fedseal_governance.datasets import load_schema, register
 from fedseal_governance.policy import approve, propose
 from fedseal_governance.policy.store import POLICY_TYPE
 
@@ -121,7 +122,7 @@ def register_dataset(party: LocalParty, data: Path) -> None:
     """Register the CSV file ``data`` as the node's dataset."""
     content = (EXAMPLES / "schema.yaml").read_bytes()
     loaded = load_dataset(data, load_schema(content, "schema.yaml"))
-    facts = DatasetFacts(schema_content=content, row_count=loaded.row_count, content_digest=content_digest(loaded))
+    facts = dataset_facts(loaded, content)
     party.run(
         "dataset.register",
         lambda act: register(act, facts, filename="schema.yaml", source=str(data)),

@@ -13,15 +13,16 @@ from fedseal.authority.office import Office
 from fedseal.authority.views import Invitee
 from fedseal.files import write_atomic
 from fedseal.folders import PartyFolder
-from fedseal.learning import content_digest, load_dataset
+from fedseal.learning import load_dataset
 from fedseal.local import LocalParty, Person, create_database, open_party, open_person
+from fedseal.profiles import dataset_facts
 from fedseal_cli.demonstration.processes import Services, is_listening
 from fedseal_cli.demonstration.setting import CONSORTIUM, DATASET, FEDERATION, HOSPITALS, Setting
 from fedseal_crypto.dsse import sign_document
 from fedseal_crypto.identity import PartyKind
 from fedseal_crypto.secret import SecretBytes
 from fedseal_governance.consent import import_consents, withdraw
-from fedseal_governance.datasets import DatasetFacts, load_schema, register
+from fedseal_governance.datasets import load_schema, register
 from fedseal_governance.policy import approve, propose
 from fedseal_governance.policy.store import POLICY_TYPE
 
@@ -135,7 +136,7 @@ def _register(setting: Setting, node: LocalParty, hospital: str) -> int:
     schema_file, data_file = setting.example("schema.yaml"), setting.example(f"{hospital}.csv")
     schema = schema_file.read_bytes()
     data = load_dataset(data_file, load_schema(schema, str(schema_file)))
-    facts = DatasetFacts(schema_content=schema, row_count=data.row_count, content_digest=content_digest(data))
+    facts = dataset_facts(data, schema)
     node.run(
         "dataset.register",
         lambda act: register(act, facts, filename=str(schema_file), source=str(data_file)),

@@ -135,7 +135,14 @@ def test_data_is_registered_listed_and_described_without_small_cells(
     described = {column["name"]: column for column in _rows(profile, "columns")}
     assert described["sick"]["summary"] == "0: hidden, 1: hidden"  # 4 of 60: either count would give the other
     Path("data.csv").write_text("id,age,sick\n" + "\n".join([*rows, "P60,50,0"]) + "\n")
-    assert "61 instead of 60" in str(federation_shell.json("dataset", "profile", "hearts")["changes"])
+    assert "1 rows were added" in str(federation_shell.json("dataset", "profile", "hearts")["changes"])
+    asked = federation_shell("dataset", "approve", "hearts", "--as", "nora", typed="n\n")
+    assert asked.exit_code != 0
+    assert "1 rows were added, 0 removed and 0 edited" in " ".join(asked.stderr.split())
+    approved = federation_shell.json("dataset", "approve", "hearts", "--yes", "--as", "nora")
+    assert (approved["rows"], approved["rows_added"]) == (61, 1)
+    assert federation_shell.json("dataset", "profile", "hearts")["unchanged"] is True
+    assert "as it was approved" in federation_shell.fails(3, "dataset", "approve", "hearts", "--yes")
     Path("data.csv").write_text("id,age,ill\n" + "\n".join(rows) + "\n")
     assert "data.csv" in federation_shell.fails(2, *arguments)
     Path("data.csv").unlink()

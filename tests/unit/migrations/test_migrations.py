@@ -173,9 +173,9 @@ def test_withdrawn_consents_and_lists_of_records_become_digests(engine: Engine) 
     for number, withdrawn in ((1, "NULL"), (2, "'2026-05-04 09:30:00+00:00'")):
         execute(
             engine,
-            "INSERT INTO consents (dataset, pseudonym, purpose, given_on, valid_until, form_version, recorded_by, "
+            "INSERT INTO consents (dataset, pseudonym, purpose, given_on, valid_until, form_version, recorded_by, "  # noqa: S608 - constants
             f"recorded_at, withdrawn_at, repetition) VALUES ('heart', 'P-{number}', 'DUO:0000006', {day}, "
-            f"'9999-12-31', 'v2', 'lee', '2026-02-01 00:00:00+00:00', {withdrawn}, 0)",  # noqa: S608 - constants
+            f"'9999-12-31', 'v2', 'lee', '2026-02-01 00:00:00+00:00', {withdrawn}, 0)",
         )
     execute(
         engine,

@@ -235,13 +235,12 @@ def _show_person(consents: "tuple[RecordedConsent, ...]", as_json: bool) -> None
         print_json({"consents": [_as_json(item) for item in consents]})
         return
     print_table(
-        ("Purpose", "State", "Given on", "From", "Until", "Withdrawn (UTC)", "Form"),
+        ("Purpose", "State", "From", "Until", "Withdrawn (UTC)", "Form"),
         [
             (
                 item.purpose,
                 item.state,
-                "erased" if item.consent is None else item.consent.given_on,
-                "" if item.consent is None else item.consent.first_day,
+                "erased" if item.consent is None else item.consent.first_day,
                 "" if item.consent is None else item.consent.valid_until or "no end",
                 "" if item.withdrawn_at is None else day(item.withdrawn_at),
                 "" if item.consent is None else item.consent.form_version,

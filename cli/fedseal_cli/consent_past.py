@@ -81,29 +81,51 @@ def _use_as_json(use: "StageUse") -> dict[str, object]:
 
 
 def _show_impact(found: "Impact", meaning: str) -> None:
-    from fedseal_governance.consent.impact import rounds_in_words
+    from itertools import groupby
 
     if found.withdrawn_at is not None:
         say(f"The person withdrew; last on {day(found.withdrawn_at)} UTC.")
+    if not found.uses:
+        say("The record has entered no round of any job at this node.")
+        return
+    for _, uses in groupby(found.uses, lambda use: use.job):
+        say("")
+        _show_job(list(uses))
+    say("")
+    say(wrapped(meaning))
+
+
+def _show_job(uses: "list[StageUse]") -> None:
+    from fedseal_governance.consent.impact import rounds_in_words
+    from fedseal_governance.purposes import label_of
+
+    first = uses[0]
+    print_fields(
+        {
+            "Job": first.name,
+            "Digest": first.job,
+            "Purpose": f"{label_of(first.purpose)} ({first.purpose})",
+            "Outcome": first.outcome or "still running",
+            "Model": first.model or "none",
+        }
+    )
     print_table(
-        ("Job", "Stage", "Rounds", "Not opened", "Last used (UTC)", "Model"),
+        ("Stage", "Rounds", "Not opened", "First (UTC)", "Last (UTC)"),
         [
             (
-                f"{use.name} {use.job[:8]}",
                 use.stage,
                 rounds_in_words(use.opened) or "none",
                 rounds_in_words(use.unopened),
+                day(use.first),
                 day(use.last),
-                "none yet" if use.model is None and not use.outcome else (use.model or "none")[:12],
             )
-            for use in found.uses
+            for use in uses
         ],
-        empty="The record has entered no round of any job at this node.",
-        folding=6,
+        empty="",
+        folding=4,
     )
-    if found.uses:
-        say("")
-        say(wrapped(meaning))
+    if any(use.unopened for use in uses):
+        say("Not opened: the masked contribution left, but this site did not help to open a sum with it.")
 
 
 def prove(  # noqa: PLR0913, PLR0917 - Typer declares one parameter per option

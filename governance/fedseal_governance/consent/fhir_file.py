@@ -124,12 +124,15 @@ class FhirReader:
 
     def _report(self, error: ValidationError, line: int | None, where: str) -> None:
         """The first thing wrong with a resource's form; its others often follow from it."""
-        first = error.errors(include_url=False, include_context=False)[0]
+        first = error.errors(include_url=False)[0]
         path = ".".join(str(part) for part in first["loc"])
         given = first["input"]
         value = given if first["loc"] and first["loc"][-1] in _QUOTED and isinstance(given, str) else None
         if first["type"] == "extra_forbidden":
             fault, remedy = f"`{where}{path}` is no element of a FHIR R4 Consent", "export FHIR R4"
+        elif first["type"] == "literal_error":
+            words = str(first.get("ctx", {}).get("expected", "")).replace("'", "")
+            fault, remedy = f"`{where}{path}` is none of {words}", "export FHIR R4"
         elif first["type"] == "missing":
             fault, remedy = f"`{where}{path}` is missing", "export it"
         else:

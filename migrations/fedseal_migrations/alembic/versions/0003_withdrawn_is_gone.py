@@ -4,7 +4,7 @@ Digests of pseudonyms are made with the node's record key, which is a file in it
 is something to turn into digests; `fedseal db upgrade` hands it in as ``record_key``.
 
 Revision: 0003
-Revises: 0001
+Revises: 0002
 """
 
 import hmac
@@ -20,7 +20,7 @@ from alembic import context, op
 from fedseal_governance.errors import StorageError
 
 revision = "0003"
-down_revision = "0001"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 

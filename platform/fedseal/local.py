@@ -6,6 +6,7 @@ person who has proved to hold their key, or the party itself; what they may do i
 ``fedseal_governance.permissions``, and an attempt at more is noted.
 """
 
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy.orm import Session
 
 from fedseal.errors import SetupError
-from fedseal.files import read_limited
+from fedseal.files import make_folder, read_limited, write_once
 from fedseal.folders import PartyFolder
 from fedseal_crypto.certificates import Member
 from fedseal_crypto.identity import IdentityKey, PartyKind
@@ -25,6 +26,8 @@ from fedseal_crypto.notes import log_origin
 from fedseal_crypto.secret import SecretBytes
 from fedseal_governance.acts import Act
 from fedseal_governance.audit import AuditLog, CheckedLog, check_log
+from fedseal_governance.consent import RecordKey, Register
+from fedseal_governance.consent.persons import KEY_BYTES
 from fedseal_governance.database import Database
 from fedseal_governance.documents import MAX_BYTES, load_yaml
 from fedseal_governance.permissions import Caller, Machine, PermissionDenied, require_permitted
@@ -124,6 +127,10 @@ class LocalParty:
         """Run ``work`` on a consistent snapshot."""
         return self.database.read(work)
 
+    def register(self, dataset: str) -> Register:
+        """The consents of a dataset at this node."""
+        return Register(dataset=dataset, key=record_key(self.folder))
+
     def trust(self, now: datetime) -> Trust:
         """Whom signatures are checked against."""
         return Trust(root=self.folder.trust_root(), revocations=self.folder.revocations(now))
@@ -157,6 +164,27 @@ def existing_database_url(folder: PartyFolder) -> str:
     if url == folder.database_url and not folder.database_path.exists():
         raise SetupError(f"{folder.database_path} is missing; restore it, or run: fedseal db upgrade {folder.path}")
     return url
+
+
+def record_key(folder: PartyFolder) -> RecordKey:
+    """The node's own key for digests of pseudonyms; made when it is first needed.
+
+    Raises:
+        SetupError: the file cannot be read or was shortened.
+    """
+    path = folder.path / "state" / "snapshot.salt"
+    if not path.exists():
+        make_folder(path.parent)
+        write_once(path, secrets.token_bytes(KEY_BYTES))
+    try:
+        return RecordKey(SecretBytes(read_limited(path, max_bytes=KEY_BYTES, what="the record key")))
+    except ValueError as error:
+        raise SetupError(f"{path}: {error}; restore it from a backup.") from None
+
+
+def record_key_bytes(folder: PartyFolder) -> bytes | None:
+    """The key of `record_key` for a migration; None for a party that is no node."""
+    return record_key(folder).reveal() if folder.record.kind is PartyKind.NODE else None
 
 
 @contextmanager

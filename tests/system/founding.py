@@ -18,12 +18,13 @@ from fedseal.authority.founding import NewFederation, found_federation
 from fedseal.authority.office import Office
 from fedseal.authority.views import Invitee
 from fedseal.folders import PartyFolder
-from fedseal.learning import content_digest, load_dataset
+from fedseal.learning import load_dataset
 from fedseal.local import LocalParty, open_party, open_person
+from fedseal.profiles import dataset_facts
 from fedseal_crypto.dsse import sign_document
 from fedseal_crypto.secret import SecretBytes
 from fedseal_governance.consent import import_consents
-from fedseal_governance.datasets import DatasetFacts, load_schema, register
+from fedseal_governance.datasets import load_schema, register
 from fedseal_governance.policy import approve, propose
 from fedseal_governance.policy.store import POLICY_TYPE
 
@@ -113,7 +114,7 @@ def prepare_node(folder: Path, node: str, *, data: Path | None = None, officers:
     with open_party(folder / node) as party:
         register_dataset(party, data or EXAMPLES / f"{node}.csv")
         consents = EXAMPLES / "consents" / f"{node}.csv"
-        party.run("consent.import", lambda act: import_consents(act, DATASET, consents), now=utc_now())
+        party.run("consent.import", lambda act: import_consents(act, party.register(DATASET), consents), now=utc_now())
         approve_policy(party, policy_for(node), officers or folder)
 
 
@@ -121,7 +122,7 @@ def register_dataset(party: LocalParty, data: Path) -> None:
     """Register the CSV file ``data`` as the node's dataset."""
     content = (EXAMPLES / "schema.yaml").read_bytes()
     loaded = load_dataset(data, load_schema(content, "schema.yaml"))
-    facts = DatasetFacts(schema_content=content, row_count=loaded.row_count, content_digest=content_digest(loaded))
+    facts = dataset_facts(loaded, content)
     party.run(
         "dataset.register",
         lambda act: register(act, facts, filename="schema.yaml", source=str(data)),

@@ -228,14 +228,15 @@ class Demonstration:
             return False
         before, after = [], []
         with open_party(self._setting.party(WITHDRAWING_AT)) as node:
+            leaf = node.register(DATASET).key.leaf(observed.withdrawn)
             for row in node.read(lambda session: attempts_of(session, digest)):
                 key = RoundKey(job=row.job, stage=row.stage, round=row.round, attempt=row.attempt)
                 used = node.read(lambda session, key=key: records_used(session, key))  # type: ignore[misc]  # per loop
                 # the round after the one that had just completed may have begun before the withdrawal
                 if row.stage == TRAINING and row.round + 1 <= observed.withdrawn_after:
-                    before.append(observed.withdrawn in used)
+                    before.append(leaf in used)
                 elif row.stage != TRAINING or row.round + 1 > observed.withdrawn_after + 1:
-                    after.append(observed.withdrawn in used and row.stage != "statistics")
+                    after.append(leaf in used and row.stage != "statistics")
         return any(before) and bool(after) and not any(after)
 
 

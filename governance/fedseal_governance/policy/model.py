@@ -19,6 +19,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from fedseal_governance.documents import Document, fault, load_yaml
 from fedseal_governance.jobs import MAX_NODES, MAX_ROUNDS, SMALLEST_PROTECTED_COHORT
+from fedseal_governance.purpose_codes import NO_PURPOSE, ForeignCode
 from fedseal_governance.purposes import label_of, problem_with
 from fedseal_governance.vocabulary import Disclosure, JobKind, Name, Protection, Sentence, Sha256
 
@@ -26,6 +27,7 @@ MAX_EPOCHS = 1_000
 MAX_RECORDS = 10_000_000
 MAX_OFFICERS = 10
 MAX_YEARS = 100
+MAX_PURPOSE_CODES = 200
 
 SMALLEST_DIFFERENCE = 2
 """Two sums that differ by one site tell what that site contributed."""
@@ -214,10 +216,36 @@ class PrivacyRules(Document):
 
 
 class ConsentRules(Document):
-    """Whether each record needs a consent in force, and how many usable records a contribution needs."""
+    """Whether each record needs a consent in force, and how many usable records a contribution needs.
+
+    Attributes:
+        purpose_codes: what a code in an imported FHIR consent stands for, beside the table that is built in: a purpose
+            of the Data Use Ontology, or ``none`` for no research purpose. A key is a PurposeOfUse code, or
+            ``system|code`` for another code system.
+    """
 
     required: bool
     minimum_records: Annotated[int, Field(ge=1, le=MAX_RECORDS)]
+    purpose_codes: Annotated[dict[ForeignCode, str], Field(max_length=MAX_PURPOSE_CODES)] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _codes_lead_to_purposes(self) -> "ConsentRules":
+        for code, purpose in self.purpose_codes.items():
+            problem = None if purpose == NO_PURPOSE else problem_with(purpose)
+            if problem is not None:
+                raise fault(f"`{code}`: {problem[0]}", f"{problem[1]}, or write {NO_PURPOSE}", key="purpose_codes")
+        return self
+
+
+class DataRules(Document):
+    """How far the data may move from what was approved before the site stops contributing.
+
+    Attributes:
+        max_rows_changed_percent: most rows that may have been added, removed or edited since the dataset was approved,
+            in percent of the approved number. With 0 the content must be the approved one to the byte.
+    """
+
+    max_rows_changed_percent: Annotated[float, Field(ge=0, le=100)] = 0
 
 
 class ApprovalRules(Document):
@@ -271,6 +299,7 @@ class PolicyDocument(Document):
     protection: ProtectionRules
     privacy: PrivacyRules
     consent: ConsentRules
+    data: DataRules = Field(default_factory=DataRules)
     approval: ApprovalRules
     retention: RetentionRules
     valid: Validity

@@ -24,11 +24,12 @@ from fedseal_crypto.certificates import Member
 from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.identity import IdentityKey
 from fedseal_crypto.notes import log_origin
-from fedseal_crypto.secret import SecretBytes
 from fedseal_governance import consent, history, participation
 from fedseal_governance.acts import Act
 from fedseal_governance.audit import AuditLog
+from fedseal_governance.consent import RecordKey
 from fedseal_governance.database import Database
+from fedseal_governance.datasets import Drift
 from fedseal_governance.participation import NodeJobRow, NodeJobState
 from fedseal_governance.policy import (
     Decision,
@@ -65,14 +66,15 @@ class NodeLedger:
         key: IdentityKey,
         trust: Trust,
         data: DataRoom,
-        snapshot_salt: SecretBytes,
+        record_key: RecordKey,
     ) -> None:
         self.database = database
         self.member = member
         self.log = AuditLog(log_origin(member.federation, member.name), key)
         self._trust = trust
         self._data = data
-        self.attempts = AttemptLedger(database, self.log, actor=member.label, snapshot_salt=snapshot_salt)
+        self._told_drift: dict[str, Drift] = {}
+        self.attempts = AttemptLedger(database, self.log, actor=member.label, record_key=record_key)
 
     def renew(self, member: Member, key: IdentityKey) -> None:
         """Go on under another certificate of this node."""
@@ -111,21 +113,20 @@ class NodeLedger:
             )
             reason = Reason(clause="policy", sentence=sentence, allowed=False)
             return Judgement(decision=Decision(allowed=False, reasons=(reason,)), policy=None)
-        drift = self._drift(document.dataset)
-        usable = None if drift else len(self.usable(signed, stored.document, now=now).record_ids)
+        drift = self._drift(document.dataset, stored.document)
+        changed = drift.beyond
+        usable = None if changed else len(self.usable(signed, stored.document, now=now).record_ids)
         facts = NodeFacts(
             now=now,
-            datasets=frozenset() if drift else frozenset({document.dataset}),
+            datasets=frozenset() if changed else frozenset({document.dataset}),
             usable_records=usable,
             method_discloses=programme_statement(programme(document)).level,
             learner_digest=None if document.learner is None else learner_digest(document.learner.name),
             operator_agreed=self.database.read(lambda session: participation.has_agreement(session, signed.digest)),
         )
         decision = decide(document, stored.document, facts)
-        if not drift:
-            return Judgement(decision=decision, policy=stored)
-        # What changed may name counts and paths; it stays in this node's own log.
-        _log.warning("dataset changed since it was registered", dataset=document.dataset, changes=list(drift))
+        if drift.sentences:
+            self._tell_drift(document.dataset, drift, now)
         return Judgement(decision=decision, policy=stored)
 
     def decide_offer(self, signed: SignedJob, *, now: datetime) -> NodeJobRow:
@@ -201,7 +202,7 @@ class NodeLedger:
     def usable(self, signed: SignedJob, policy: PolicyDocument, *, now: datetime) -> JobData:
         """The rows the job may use here now: as registered, and with a consent in force where it is required."""
         document = signed.document
-        rows = self._data.rows(document.dataset)
+        rows = self._data.rows(document.dataset, max_rows_changed_percent=policy.data.max_rows_changed_percent)
         if not policy.consent.required:
             return job_data(rows, document, None)
         consented: Collection[str] = self.database.read(
@@ -240,11 +241,39 @@ class NodeLedger:
         trust = DocumentTrust(root=self._trust.root, revocations=self._trust.revocations)
         return self.database.read(lambda session: in_force(session, dataset, trust=trust, now=now))
 
-    def _drift(self, dataset: str) -> tuple[str, ...]:
+    def _drift(self, dataset: str, policy: PolicyDocument) -> Drift:
         try:
-            return self._data.drift(dataset)
+            return self._data.drift(dataset, max_rows_changed_percent=policy.data.max_rows_changed_percent)
         except RefusalError as error:
-            return (str(error),)
+            return Drift(sentences=(str(error),), beyond=True)
+
+    def _tell_drift(self, dataset: str, drift: Drift, now: datetime) -> None:
+        """Say once what changed, and note it: counts only. It may name paths, so it stays at this node."""
+        if self._told_drift.get(dataset) == drift:
+            return
+        self._told_drift[dataset] = drift
+        _log.warning(
+            "dataset changed since it was registered",
+            dataset=dataset,
+            # The counts, or why it cannot be read; how columns look is for whoever asks at the node.
+            changes=list(drift.sentences[:1]),
+            remedy="nothing is contributed; look at it with `fedseal dataset approve`"
+            if drift.beyond
+            else "within what the policy tolerates",
+        )
+        changes = drift.rows
+        details = {
+            "tolerated": not drift.beyond,
+            "rows_added": None if changes is None else changes.added,
+            "rows_removed": None if changes is None else changes.removed,
+            "rows_edited": None if changes is None else changes.edited,
+        }
+        self.database.run(
+            "dataset.drifted",
+            lambda session: self._note(
+                session, now, "dataset.drifted", self.member.label, f"dataset/{dataset}", details
+            ),
+        )
 
     def _note(
         self,

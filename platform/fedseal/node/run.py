@@ -19,7 +19,7 @@ from fedseal.errors import RemoteError, SetupError
 from fedseal.files import make_folder, read_limited, write_atomic
 from fedseal.folders import PartyFolder
 from fedseal.learning import use_deterministic_torch
-from fedseal.local import existing_database_url, require_untouched
+from fedseal.local import existing_database_url, record_key, require_untouched
 from fedseal.node.agent import Agent
 from fedseal.node.config import NodeSettings
 from fedseal.node.connection import CoordinatorConnection
@@ -35,8 +35,8 @@ from fedseal.wire.limits import OPEN_JOBS
 from fedseal.wire.status import CallRefused, HandshakeFailed
 from fedseal_crypto.identity import PartyKind
 from fedseal_crypto.notes import log_origin
-from fedseal_crypto.secret import SecretBytes
 from fedseal_governance.claims import ServiceClaim
+from fedseal_governance.consent import require_key
 from fedseal_governance.database import Database
 from fedseal_governance.documents import load_yaml
 from fedseal_governance.errors import StorageError, TamperError
@@ -57,7 +57,6 @@ _FINAL_CODES = frozenset(
 PROTOCOL_VERSION = 1
 _MAX_CONFIG_BYTES = 64 * 1024
 _SESSION_BYTES = 16
-_SALT_BYTES = 32
 _WAITING_INSTRUCTIONS = 1_000
 _POLL_SECONDS = 0.5
 ALARM_FILE = "ALARM.txt"
@@ -158,8 +157,9 @@ def build_node(
     data = DataRoom(database)
     for needed in (folder.path / "state", folder.path / "incoming"):
         make_folder(needed)
-    salt = _snapshot_salt(folder.path / "state" / "snapshot.salt")
-    ledger = NodeLedger(database, member=member, key=key, trust=trust, data=data, snapshot_salt=salt)
+    own_key = record_key(folder)
+    database.read(lambda session: require_key(session, own_key))
+    ledger = NodeLedger(database, member=member, key=key, trust=trust, data=data, record_key=own_key)
     me = NodeSelf(
         name=str(member.name),
         federation=str(member.federation),
@@ -211,13 +211,6 @@ def _require_no_alarm(path: Path) -> None:
             f"has looked: read {path}, talk to the other sites, and remove the file to take part again"
         )
         raise SetupError(sentence)
-
-
-def _snapshot_salt(path: Path) -> SecretBytes:
-    """The node's own salt for digests of record lists; without it they cannot be guessed from pseudonyms."""
-    if not path.exists():
-        write_atomic(path, secrets.token_bytes(_SALT_BYTES), private=True)
-    return SecretBytes(read_limited(path, max_bytes=_SALT_BYTES, what="snapshot salt"))
 
 
 def _run(node: Node, claim: ServiceClaim) -> None:

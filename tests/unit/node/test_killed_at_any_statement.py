@@ -54,10 +54,10 @@ def steps(consortium: Consortium, folder: Path) -> dict[str, Step]:
             "dataset.register", lambda act: register(act, facts, filename="schema.yaml", source="table.csv"), now=NOW
         ),
         "consent.import": lambda node: node.run(
-            "consent.import", lambda act: import_consents(act, DATASET, folder / "consents.csv"), now=NOW
+            "consent.import", lambda act: import_consents(act, node.register(DATASET), folder / "consents.csv"), now=NOW
         ),
         "consent.withdraw": lambda node: node.run(
-            "consent.withdraw", lambda act: withdraw(act, DATASET, pseudonyms("basel")[0]), now=NOW
+            "consent.withdraw", lambda act: withdraw(act, node.register(DATASET), pseudonyms("basel")[0]), now=NOW
         ),
     }
 

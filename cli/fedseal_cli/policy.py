@@ -85,13 +85,15 @@ def propose(
     from fedseal.files import read_limited
     from fedseal_governance.documents import MAX_BYTES
     from fedseal_governance.policy import store
+    from fedseal_governance.vocabulary import PolicyLevel
 
     content = read_limited(file, max_bytes=MAX_BYTES, what="a policy file")
     with open_node(node) as party:
         person = person_in(as_, passphrase_file)
+        owner = store.Owner(level=PolicyLevel.NODE, name=party.folder.record.organisation)
         stored = party.run(
             "policy.propose",
-            lambda act: store.propose(act, content, filename=str(file), organisation=party.folder.record.organisation),
+            lambda act: store.propose(act, content, filename=str(file), owner=owner, proposer=person.member),
             now=now(),
             person=person,
         )

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 POLICY: Mapping[str, str] = {
     "policy": "name; all versions of one policy share it",
     "version": "must be higher than that of every version proposed before",
-    "owner": "the organisation whose compliance officers sign; must be the node's own, to the letter",
+    "level": "`node`: one data holder's rules. `federation`: rules for every site, see [two levels](#two-levels)",
+    "owner": "the organisation whose compliance officers sign; must be the node's own, to the letter. Of a policy of "
+    "the federation: the federation's name",
     "datasets": "names of the registered datasets it speaks for. No two policies in force may name the same one",
     "purposes": "what the data may be used for; a job for a narrower purpose is covered too, see [purposes](#purposes)",
     "purposes[].code": "code of the Data Use Ontology",
@@ -30,8 +32,11 @@ POLICY: Mapping[str, str] = {
     "consent.required": "`true`: only records with a consent in force for the job's purpose",
     "consent.minimum_records": "fewer usable records than this, and the site does not contribute",
     "approval": "who must agree",
-    "approval.compliance_officers": "distinct officers of the owner who must sign; the proposer alone never suffices",
+    "approval.compliance_officers": "distinct officers of the owner who must sign; the proposer alone never suffices. "
+    "Of a policy of the federation: of as many organisations, 2 or more",
     "approval.node_operator_per_job": "`true`: the site's operator must agree to each job before it is submitted",
+    "approval.federation_policy": "`true`: no job without a policy of the federation in force for its dataset, see "
+    "[two levels](#two-levels)",
     "retention": "how long evidence and models are to be kept; a duty for people, since nothing is deleted by itself",
     "retention.audit_years": "the audit log",
     "retention.model_years": "models; 0 means until the job has ended",

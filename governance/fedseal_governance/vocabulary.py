@@ -76,6 +76,13 @@ class JobKind(StrEnum):
         return "training a model" if self is JobKind.TRAINING else "computing statistics"
 
 
+class PolicyLevel(StrEnum):
+    """For whom a policy speaks: one data holder, or the federation as a whole."""
+
+    NODE = "node"
+    FEDERATION = "federation"
+
+
 class PrivacyMechanism(StrEnum):
     """Noise added so that the result says little about any one person."""
 

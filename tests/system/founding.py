@@ -24,8 +24,9 @@ from fedseal_crypto.dsse import sign_document
 from fedseal_crypto.secret import SecretBytes
 from fedseal_governance.consent import import_consents
 from fedseal_governance.datasets import DatasetFacts, load_schema, register
-from fedseal_governance.policy import approve, propose
+from fedseal_governance.policy import Owner, approve, propose
 from fedseal_governance.policy.store import POLICY_TYPE
+from fedseal_governance.vocabulary import PolicyLevel
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "heart-disease"
 NODES = ("cleveland", "hungary", "switzerland", "va-long-beach")
@@ -143,9 +144,16 @@ def policy_for(node: str, replacements: Mapping[str, str] | None = None) -> byte
 
 def approve_policy(party: LocalParty, content: bytes, people: Path) -> None:
     """Propose a policy and let both officers sign it."""
+    proposer = PartyFolder.load(people / OFFICERS[0]).verify(utc_now(), PASSPHRASE)
     stored = party.run(
         "policy.propose",
-        lambda act: propose(act, content, filename="policy.yaml", organisation=ORGANISATION),
+        lambda act: propose(
+            act,
+            content,
+            filename="policy.yaml",
+            owner=Owner(level=PolicyLevel.NODE, name=ORGANISATION),
+            proposer=proposer,
+        ),
         now=utc_now(),
     )
     for officer in OFFICERS:

@@ -3,10 +3,13 @@
 from fedseal_governance.policy.decision import Decision, NodeFacts, Reason, decide
 from fedseal_governance.policy.difference import Change, Direction, diff
 from fedseal_governance.policy.explanation import explain
+from fedseal_governance.policy.levels import Rules, decide_at_both_levels
 from fedseal_governance.policy.lifecycle import PolicyState
 from fedseal_governance.policy.model import PolicyDocument, load_policy
+from fedseal_governance.policy.officers import POLICY_TYPE
+from fedseal_governance.policy.pinning import FederationStanding, PinnedPolicy
 from fedseal_governance.policy.store import (
-    POLICY_TYPE,
+    Owner,
     StoredPolicy,
     approve,
     due,
@@ -23,13 +26,18 @@ __all__ = [
     "Change",
     "Decision",
     "Direction",
+    "FederationStanding",
     "NodeFacts",
+    "Owner",
+    "PinnedPolicy",
     "PolicyDocument",
     "PolicyState",
     "Reason",
+    "Rules",
     "StoredPolicy",
     "approve",
     "decide",
+    "decide_at_both_levels",
     "diff",
     "due",
     "explain",

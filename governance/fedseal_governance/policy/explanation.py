@@ -7,7 +7,7 @@ and fails when one of them does not influence the text.
 from datetime import date
 
 from fedseal_governance.policy.model import PolicyDocument
-from fedseal_governance.vocabulary import Disclosure, Protection
+from fedseal_governance.vocabulary import Disclosure, PolicyLevel, Protection
 
 _MONTHS = (
     "January",
@@ -42,6 +42,12 @@ def explain(policy: PolicyDocument) -> str:
 
 
 def _title(policy: PolicyDocument) -> str:
+    if policy.level is PolicyLevel.FEDERATION:
+        return (
+            f"This is version {policy.version} of the policy “{policy.policy}” of the federation “{policy.owner}”. "
+            "It speaks for every site of the federation. Each site's own policy must allow a job as well, and the "
+            "stricter of the two counts. What it does not mention is forbidden."
+        )
     return (
         f"This is version {policy.version} of the policy “{policy.policy}” of {policy.owner}. It says what "
         "others may compute on the data listed here. What it does not mention is forbidden."
@@ -138,7 +144,12 @@ def _consent(policy: PolicyDocument) -> str:
 
 def _approval(policy: PolicyDocument) -> str:
     rules = policy.approval
-    if rules.compliance_officers == 1:
+    if policy.level is PolicyLevel.FEDERATION:
+        who = (
+            f"{rules.compliance_officers} compliance officers, each of another organisation of the federation, must "
+            "sign it"
+        )
+    elif rules.compliance_officers == 1:
         who = f"One compliance officer of {policy.owner}, other than the person who proposed it, must sign it"
     else:
         who = f"{rules.compliance_officers} different compliance officers of {policy.owner} must sign it"
@@ -147,6 +158,12 @@ def _approval(policy: PolicyDocument) -> str:
         if rules.node_operator_per_job
         else "The site's operator need not agree to single jobs."
     )
+    if policy.level is PolicyLevel.NODE:
+        operator += (
+            " A policy of the federation must allow each job as well; while there is none, no job is allowed."
+            if rules.federation_policy
+            else " If the federation has a policy too, a job needs the consent of both."
+        )
     return f"Approval. {who} before the policy comes into force. {operator}"
 
 

@@ -40,6 +40,11 @@ POLICY: Mapping[str, str] = {
     "consent": "which records may be used",
     "consent.required": "`true`: only records with a consent in force for the job's purpose",
     "consent.minimum_records": "fewer usable records than this, and the site does not contribute",
+    "consent.purpose_codes": "what a code in an imported FHIR consent stands for, beside the [built-in table]"
+    "(#codes-of-imported-consents): a purpose, or `none`. A key is a PurposeOfUse code, or `system|code`",
+    "data": "how far the data may move from what the site's operator approved",
+    "data.max_rows_changed_percent": "most rows added, removed or edited since the dataset was approved, in percent of "
+    "the approved number; 0: no change at all. Beyond it the site stops until the data is approved again",
     "approval": "who must agree",
     "approval.compliance_officers": "distinct officers of the owner who must sign; the proposer alone never suffices. "
     "Of a policy of the federation: of as many organisations, 2 or more",

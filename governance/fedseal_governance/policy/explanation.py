@@ -7,6 +7,8 @@ and fails when one of them does not influence the text.
 from datetime import date
 
 from fedseal_governance.policy.model import PolicyDocument
+from fedseal_governance.purpose_codes import NO_PURPOSE
+from fedseal_governance.purposes import label_of
 from fedseal_governance.vocabulary import Disclosure, PolicyLevel, Protection
 
 _MONTHS = (
@@ -34,6 +36,7 @@ def explain(policy: PolicyDocument) -> str:
         _protection(policy),
         _privacy(policy),
         _consent(policy),
+        _unchanged(policy),
         _approval(policy),
         _retention(policy),
         _validity(policy),
@@ -153,7 +156,28 @@ def _consent(policy: PolicyDocument) -> str:
         )
     else:
         first = "Records are used without looking at individual consents."
-    return f"Consent. {first} The site contributes only if at least {_records(rules.minimum_records)} can be used."
+    codes = "".join(f" {_code_means(code, purpose)}" for code, purpose in sorted(rules.purpose_codes.items()))
+    return (
+        f"Consent. {first} The site contributes only if at least {_records(rules.minimum_records)} can be used.{codes}"
+    )
+
+
+def _code_means(code: str, purpose: str) -> str:
+    if purpose == NO_PURPOSE:
+        return f"The code {code} in an imported consent permits no research."
+    return f"The code {code} in an imported consent stands for {label_of(purpose)} ({purpose})."
+
+
+def _unchanged(policy: PolicyDocument) -> str:
+    percent = policy.data.max_rows_changed_percent
+    if percent == 0:
+        first = "The data must be exactly what was approved; one changed value stops the site's contributions"
+    else:
+        first = (
+            "The data may differ from what was approved: rows that were added, removed or edited may be at most "
+            f"{percent:g} % of the approved number. Beyond that the site's contributions stop"
+        )
+    return f"Approved data. {first} until the site's operator has approved the data again."
 
 
 def _approval(policy: PolicyDocument) -> str:

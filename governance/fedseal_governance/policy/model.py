@@ -20,6 +20,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, f
 
 from fedseal_governance.documents import Document, fault, load_yaml
 from fedseal_governance.jobs import MAX_NODES, MAX_ROUNDS, SMALLEST_PROTECTED_COHORT
+from fedseal_governance.purpose_codes import NO_PURPOSE, ForeignCode
 from fedseal_governance.purposes import label_of, problem_with
 from fedseal_governance.vocabulary import Disclosure, JobKind, Name, PolicyLevel, Protection, Sentence, Sha256
 
@@ -43,6 +44,7 @@ def _different(key: str) -> AfterValidator:
 
     return AfterValidator(check)
 
+
 SMALLEST_DIFFERENCE = 2
 """Two sums that differ by one site tell what that site contributed."""
 
@@ -50,6 +52,7 @@ HIGHEST_CORRUPTED_FRACTION = 0.5
 HIGHEST_DROPOUT_FRACTION = 0.4
 MOST_CORRUPTED_AND_TWICE_DROPPED = 0.9
 """Above 128 sites no graph withstands more: Bell et al., CCS 2020; see `fedseal_crypto.masking`."""
+MAX_PURPOSE_CODES = 200
 
 
 class PolicyPurpose(Document):
@@ -238,10 +241,36 @@ class PrivacyRules(Document):
 
 
 class ConsentRules(Document):
-    """Whether each record needs a consent in force, and how many usable records a contribution needs."""
+    """Whether each record needs a consent in force, and how many usable records a contribution needs.
+
+    Attributes:
+        purpose_codes: what a code in an imported FHIR consent stands for, beside the table that is built in: a purpose
+            of the Data Use Ontology, or ``none`` for no research purpose. A key is a PurposeOfUse code, or
+            ``system|code`` for another code system.
+    """
 
     required: bool
     minimum_records: Annotated[int, Field(ge=1, le=MAX_RECORDS)]
+    purpose_codes: Annotated[dict[ForeignCode, str], Field(max_length=MAX_PURPOSE_CODES)] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _codes_lead_to_purposes(self) -> "ConsentRules":
+        for code, purpose in self.purpose_codes.items():
+            problem = None if purpose == NO_PURPOSE else problem_with(purpose)
+            if problem is not None:
+                raise fault(f"`{code}`: {problem[0]}", f"{problem[1]}, or write {NO_PURPOSE}", key="purpose_codes")
+        return self
+
+
+class DataRules(Document):
+    """How far the data may move from what was approved before the site stops contributing.
+
+    Attributes:
+        max_rows_changed_percent: most rows that may have been added, removed or edited since the dataset was approved,
+            in percent of the approved number. With 0 the content must be the approved one to the byte.
+    """
+
+    max_rows_changed_percent: Annotated[float, Field(ge=0, le=100)] = 0
 
 
 class ApprovalRules(Document):
@@ -299,6 +328,7 @@ class PolicyDocument(Document):
     protection: ProtectionRules
     privacy: PrivacyRules
     consent: ConsentRules
+    data: DataRules = Field(default_factory=DataRules)
     approval: ApprovalRules
     retention: RetentionRules
     valid: Validity

@@ -2,7 +2,8 @@
 
 Rules this module keeps: a database of an unknown schema is refused, and only ``fedseal db upgrade`` changes
 it; every change runs as an ``Act`` in one named transaction together with its audit entry; who acts is a
-person who has proved to hold their key, or the party itself.
+person who has proved to hold their key, or the party itself; what they may do is in the table of
+``fedseal_governance.permissions``, and an attempt at more is noted.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from fedseal_governance.acts import Act
 from fedseal_governance.audit import AuditLog
 from fedseal_governance.database import Database
 from fedseal_governance.documents import MAX_BYTES, load_yaml
+from fedseal_governance.permissions import Caller, Machine, PermissionDenied, require_permitted
 from fedseal_governance.trust import Trust
 from fedseal_migrations import require_current, upgrade
 
@@ -79,20 +81,41 @@ class LocalParty:
         return AuditLog(log_origin(self.folder.federation, self.folder.name), signer)
 
     def run(self, name: str, work: Callable[[Act], T], *, now: datetime, person: Person | None = None) -> T:
-        """Run ``work`` in one transaction with its audit entries.
+        """Run ``work`` in one transaction with its audit entries, if the table of permissions allows it.
 
         Args:
-            name: What it does, such as ``policy.propose``; appears in errors.
+            name: What it does: a value of ``fedseal_governance.permissions.Operation``, such as ``policy.propose``.
             work: May run more than once; touches nothing but the act's session.
             now: The time of the change.
             person: Who acts; None for whoever operates the party's machine.
+
+        Raises:
+            PermissionDenied: They may not; the attempt is in the log.
         """
+        self._require_permitted(name, person, now)
         journal, actor = self.log(), self.label if person is None else person.label
 
         def attempt(session: Session) -> T:
             return work(Act(session=session, journal=journal, actor=actor, now=now))
 
         return self.database.run(name, attempt)
+
+    def _require_permitted(self, operation: str, person: Person | None, now: datetime) -> None:
+        record = self.folder.record
+        machine = Machine(kind=record.kind, label=self.label, organisation=record.organisation)
+        caller: Caller = machine if person is None else person.member
+        try:
+            require_permitted(operation, caller, organisation=record.organisation)
+        except PermissionDenied as denied:
+            journal, subject, reason = self.log(), f"operation/{operation}", str(denied)
+
+            def note(session: Session) -> None:
+                Act(session=session, journal=journal, actor=caller.label, now=now).note(
+                    "permission.denied", subject, reason=reason
+                )
+
+            self.database.run("permission.deny", note)
+            raise
 
     def read(self, work: Callable[[Session], T]) -> T:
         """Run ``work`` on a consistent snapshot."""

@@ -19,7 +19,7 @@ from fedseal.authority.office import Office
 from fedseal.authority.views import Invitee
 from fedseal.folders import PartyFolder
 from fedseal.learning import content_digest, load_dataset
-from fedseal.local import LocalParty, open_party
+from fedseal.local import LocalParty, open_party, open_person
 from fedseal_crypto.dsse import sign_document
 from fedseal_crypto.secret import SecretBytes
 from fedseal_governance.consent import import_consents
@@ -144,7 +144,7 @@ def policy_for(node: str, replacements: Mapping[str, str] | None = None) -> byte
 
 def approve_policy(party: LocalParty, content: bytes, people: Path) -> None:
     """Propose a policy and let both officers sign it."""
-    proposer = PartyFolder.load(people / OFFICERS[0]).verify(utc_now(), PASSPHRASE)
+    officers = [open_person(people / officer, PASSPHRASE, now=utc_now()) for officer in OFFICERS]
     stored = party.run(
         "policy.propose",
         lambda act: propose(
@@ -152,20 +152,16 @@ def approve_policy(party: LocalParty, content: bytes, people: Path) -> None:
             content,
             filename="policy.yaml",
             owner=Owner(level=PolicyLevel.NODE, name=ORGANISATION),
-            proposer=proposer,
+            proposer=officers[0].member,
         ),
         now=utc_now(),
+        person=officers[0],
     )
-    for officer in OFFICERS:
-        folder = PartyFolder.load(people / officer)
-        signature = sign_document(
-            POLICY_TYPE,
-            content,
-            key=folder.identity_key(PASSPHRASE),
-            certificate_pem=folder.identity_certificate(),
-        )
+    for officer in officers:
+        signature = sign_document(POLICY_TYPE, content, key=officer.key, certificate_pem=officer.certificate_pem)
         party.run(
             "policy.approve",
             lambda act, signature=signature: approve(act, stored.digest, signature, party.trust(utc_now())),  # type: ignore[misc]  # mypy cannot infer a lambda with a default
             now=utc_now(),
+            person=officer,
         )

@@ -2,9 +2,9 @@
 
 Rules kept here:
 
-1. A node's policy is proposed by a compliance officer or a node operator of the data holder, and signed by its
-   compliance officers. A federation's policy is proposed by a compliance officer or an administrator, and signed by
-   compliance officers of different organisations.
+1. Who proposes a policy says the table of permissions; a node's policy is proposed by the data holder's own people.
+   It is signed by compliance officers: a node's by those of the data holder, a federation's by those of different
+   organisations.
 2. As many must sign as the file itself asks for, and one of them is not its proposer.
 3. The signature of a second officer of one organisation counts for a node's policy, and not for a federation's.
 """
@@ -16,6 +16,7 @@ from fedseal_crypto.certificates import Member, Party
 from fedseal_crypto.dsse import SignedDocument
 from fedseal_crypto.identity import PartyKind, Role
 from fedseal_governance.errors import RefusedError
+from fedseal_governance.permissions import PERMISSIONS, Operation, holds_role
 from fedseal_governance.policy.model import PolicyDocument
 from fedseal_governance.trust import Trust
 from fedseal_governance.vocabulary import PolicyLevel
@@ -23,11 +24,11 @@ from fedseal_governance.vocabulary import PolicyLevel
 POLICY_TYPE = "application/vnd.fedseal.policy+yaml"
 """DSSE payload type of a policy file."""
 
-PROPOSERS = {
-    PolicyLevel.NODE: frozenset({Role.COMPLIANCE_OFFICER, Role.NODE_OPERATOR}),
-    PolicyLevel.FEDERATION: frozenset({Role.COMPLIANCE_OFFICER, Role.ADMINISTRATOR}),
+_PROPOSING = {
+    PolicyLevel.NODE: Operation.POLICY_PROPOSE,
+    PolicyLevel.FEDERATION: Operation.FEDERATION_POLICY_PROPOSE,
 }
-"""Roles of which one is needed to propose a policy of a level."""
+"""The row of the table of permissions that says who proposes a policy of a level."""
 
 
 def require_proposer(person: Party, document: PolicyDocument) -> None:
@@ -36,9 +37,9 @@ def require_proposer(person: Party, document: PolicyDocument) -> None:
     Raises:
         RefusedError: the role or the organisation is wrong.
     """
-    roles = PROPOSERS[document.level]
-    if person.kind is not PartyKind.PERSON or not roles & person.roles:
-        wanted = " or ".join(sorted(role.value.replace("_", " ") for role in roles))
+    operation = _PROPOSING[document.level]
+    if not holds_role(operation, person):
+        wanted = " or ".join(sorted(role.value.replace("_", " ") for role in PERMISSIONS[operation].roles))
         raise RefusedError(f"{person.label} may not propose the {document.title}; ask a {wanted}")
     if document.level is PolicyLevel.NODE and person.organisation != document.owner:
         raise RefusedError(

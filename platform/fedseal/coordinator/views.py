@@ -1,6 +1,7 @@
-"""What people and nodes may read of the coordinator; changes nothing but cosignatures."""
+"""What people and nodes may read of the coordinator; changes nothing but cosignatures and notes of what was denied."""
 
 import json
+from collections import Counter
 from datetime import datetime
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from fedseal.coordinator.attendance import Attendance
 from fedseal.coordinator.job_run import rounds_planned
 from fedseal.coordinator.ledger import Ledger
 from fedseal.errors import RefusalError
+from fedseal.foreign import fitted_all
 from fedseal.rounds import RoundAddress
 from fedseal.trust import Clock
 from fedseal.wire._generated import coordination_pb2 as pb
@@ -21,6 +23,9 @@ from fedseal_governance import runs
 from fedseal_governance.jobs import load_job
 from fedseal_governance.runs import JobState, RoundState
 
+_NOTED_DENIALS = 100
+"""Of one caller at one operation, while the process runs."""
+
 
 class Views:
     """Read access to jobs, artefacts, nodes and the log."""
@@ -29,6 +34,29 @@ class Views:
         self._ledger = ledger
         self._attendance = attendance
         self._clock = clock
+        self._denials: Counter[tuple[str, str]] = Counter()
+        self.organisation: str = ledger.member.organisation
+
+    def note_denied(self, caller: str, operation: str, sentence: str) -> None:
+        """Note in the audit log that somebody tried what they may not.
+
+        Only the first hundred attempts of a caller at one operation since the process began: otherwise a member
+        could make the log grow at will. The service's own log has all of them.
+        """
+        self._denials[caller, operation] += 1
+        if self._denials[caller, operation] <= _NOTED_DENIALS:
+            log, details = self._ledger.log, fitted_all({"reason": sentence})
+            self._ledger.database.run(
+                "permission.deny",
+                lambda session: log.append(
+                    session,
+                    time=self._clock(),
+                    type="permission.denied",
+                    actor=caller,
+                    subject=f"operation/{operation}",
+                    details=details,
+                ),
+            )
 
     def resolve(self, wanted: str) -> Digest:
         """The digest of the job that ``wanted`` names: a digest's beginning, or a name.

@@ -58,7 +58,7 @@ def test_only_officers_sign_and_only_once(policy_shell: "Shell", make_policy: Ma
     Path("two.yaml").write_text(make_policy(version=2))
     policy_shell.ok("policy", "propose", "two.yaml", "--as", "olga")
     sign = ["policy", "approve", "heart-risk@2", "--yes", "--json"]
-    assert "no compliance officer" in policy_shell.fails(3, *sign, "--as", "nora")
+    assert "needs the role compliance officer" in policy_shell.fails(3, *sign, "--as", "nora")
     policy_shell.ok(*sign, "--as", "olga")
     assert "has signed" in policy_shell.fails(3, *sign, "--as", "olga")
     assert "no policy here is called" in policy_shell.fails(3, "policy", "show", "nothing")
@@ -221,11 +221,14 @@ def test_an_operator_agrees_to_one_job(federation_shell: "Shell") -> None:
     agree = ["node", "agree", digest]
     assert federation_shell.json(*agree, "--as", "nora") == {"job": digest, "operator": "person/nora"}
     federation_shell.ok(*agree, "--as", "nora")
-    assert "is no node operator of Cleveland Clinic" in federation_shell.fails(3, *agree, "--as", "olga")
+    assert "needs the role node operator" in federation_shell.fails(3, *agree, "--as", "olga")
     assert "neither a job file nor" in federation_shell.fails(2, "node", "agree", "abc", "--as", "nora")
     entries = federation_shell.json("audit", "list", "cleveland")["entries"]
     assert isinstance(entries, list)
-    assert [entry["type"] for entry in entries] == ["job.agreed"]
+    assert [(entry["type"], entry["actor"]) for entry in entries] == [
+        ("job.agreed", "person/nora"),
+        ("permission.denied", "person/olga"),
+    ]
 
 
 def test_status_is_local(policy_shell: "Shell", schema_text: str) -> None:

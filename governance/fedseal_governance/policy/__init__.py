@@ -1,5 +1,6 @@
 """Policies: the file an organisation writes, what it means in plain English, what it decides."""
 
+from fedseal_governance.policy import pinning
 from fedseal_governance.policy.decision import Decision, NodeFacts, Reason, decide
 from fedseal_governance.policy.difference import Change, Direction, diff
 from fedseal_governance.policy.explanation import explain
@@ -44,6 +45,7 @@ __all__ = [
     "in_force",
     "list_policies",
     "load_policy",
+    "pinning",
     "propose",
     "revoke",
     "settle",

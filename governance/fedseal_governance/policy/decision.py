@@ -322,3 +322,23 @@ _CLAUSES: tuple[Callable[[JobDocument, PolicyDocument, NodeFacts], Iterable[Reas
     _federation,
     _valid,
 )
+
+CLAUSES = (
+    "datasets",
+    "purposes",
+    "jobs.kinds",
+    "jobs.methods",
+    "jobs.learners",
+    "jobs.learner_digests",
+    "jobs.max_rounds",
+    "jobs.max_local_epochs",
+    "protection.allowed",
+    "protection.coordinator_may_learn",
+    "protection.minimum_cohort",
+    "privacy",
+    "consent.minimum_records",
+    "approval.node_operator_per_job",
+    "approval.federation_policy",
+    "valid",
+)
+"""Every clause that can allow or refuse, in the order of the policy file."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from fedseal_governance.jobs import JobDocument
 from fedseal_governance.policy.decision import Decision, NodeFacts, Reason, decide
-from fedseal_governance.policy.model import PolicyDocument
+from fedseal_governance.policy.model import HistoryRules, PolicyDocument, ProtectionRules
 from fedseal_governance.vocabulary import PolicyLevel
 
 
@@ -32,15 +32,29 @@ class Rules:
         return (*self.federation, *(() if self.node is None else (self.node,)))
 
     @property
-    def minimum_cohort(self) -> int:
-        """Fewest sites whose sum may be released: the strictest demand.
+    def protection(self) -> ProtectionRules:
+        """The strictest demand of all policies on each figure; what their lists have in common.
 
         Raises:
-            ValueError: no policy is in force, so nothing may be released at all.
+            ValueError: no policy is in force, so nothing may leave at all.
         """
         if not self.documents:
             raise ValueError("no policy is in force")
-        return max(policy.protection.minimum_cohort for policy in self.documents)
+        rules = [policy.protection for policy in self.documents]
+        history = HistoryRules.model_construct(
+            scope=max((item.history.scope for item in rules), key=lambda scope: scope.width),
+            minimum_difference=max(item.minimum_difference for item in rules),
+        )
+        # Not validated: each policy is consistent in itself, and both together may be stricter than can be met, which
+        # the round then finds out.
+        return ProtectionRules.model_construct(
+            allowed=tuple(way for way in rules[0].allowed if all(way in item.allowed for item in rules)),
+            coordinator_may_learn=min(item.coordinator_may_learn for item in rules),
+            minimum_cohort=max(item.minimum_cohort for item in rules),
+            corrupted_fraction=max(item.corrupted_fraction for item in rules),
+            dropout_fraction=max(item.dropout_fraction for item in rules),
+            history=history,
+        )
 
     @property
     def consent_required(self) -> bool:

@@ -24,6 +24,9 @@ from fedseal_governance.vocabulary import PolicyLevel
 POLICY_TYPE = "application/vnd.fedseal.policy+yaml"
 """DSSE payload type of a policy file."""
 
+MAX_REASON = 500
+"""Characters of the reason for a revocation."""
+
 _PROPOSING = {
     PolicyLevel.NODE: Operation.POLICY_PROPOSE,
     PolicyLevel.FEDERATION: Operation.FEDERATION_POLICY_PROPOSE,
@@ -79,6 +82,16 @@ def require_another_organisation(newest: Member, earlier: Iterable[Member], docu
                 f"{officer.label} has signed the {document.title} for {newest.organisation} already; "
                 "an officer of another organisation must sign"
             )
+
+
+def require_reason(reason: str) -> None:
+    """Refuse an empty, endless or many-lined reason: it goes into the log and onto screens.
+
+    Raises:
+        RefusedError: as said.
+    """
+    if not len(reason.strip()) > 0 or len(reason) > MAX_REASON or not reason.isprintable():
+        raise RefusedError(f"the reason must be one line of 1 to {MAX_REASON} characters; correct it")
 
 
 def is_complete(officers: Iterable[Member], document: PolicyDocument, proposer: str | None) -> bool:

@@ -26,6 +26,7 @@ from datetime import UTC, date, datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from fedseal_crypto.certificates import CLOCK_SKEW
 from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.dsse import SignedDocument
 from fedseal_crypto.errors import CryptoError
@@ -109,7 +110,7 @@ def pin(act: Act, signed: SignedDocument, *, approved_at: datetime, trust: Trust
     document = load_policy(signed.payload, f"the federation's policy {digest[:12]}")
     if document.level is not PolicyLevel.FEDERATION or document.owner != federation:
         raise RefusedError(f"the {document.title} of {document.owner} is not a policy of the federation {federation}")
-    if approved_at > act.now:
+    if approved_at > act.now + CLOCK_SKEW:
         raise RefusedError(f"the {document.title} is said to be approved in the future; check the clocks")
     officers = verified_officers(signed, document, trust, approved_at)
     for officer in officers:
@@ -153,7 +154,7 @@ def end(act: Act, digest: Digest, signed: SignedDocument, *, trust: Trust) -> Pi
 
     Raises:
         NotFound: no such policy is pinned here.
-        TamperError, RefusedError, PeerError: it is no revocation of this policy by a compliance officer.
+        RefusedError, PeerError: it is no revocation of this policy by a compliance officer.
     """
     row = act.session.get(PinnedPolicyRow, digest)
     if row is None:
@@ -174,6 +175,12 @@ def end(act: Act, digest: Digest, signed: SignedDocument, *, trust: Trust) -> Pi
         envelope=sha256_hex(row.revocation),
     )
     return _pinned(row)
+
+
+def is_known(session: Session, digest: Digest, *, ended: bool) -> bool:
+    """Whether a policy is pinned already, and its end with it where ``ended`` asks for that."""
+    row = session.get(PinnedPolicyRow, digest)
+    return row is not None and (row.revocation is not None or not ended)
 
 
 def pinned_policies(session: Session) -> tuple[PinnedPolicy, ...]:

@@ -15,15 +15,14 @@ from fedseal_crypto.certificates import Member
 from fedseal_crypto.digests import Digest
 from fedseal_crypto.dsse import SignedDocument, sign_document
 from fedseal_crypto.identity import IdentityKey
-from fedseal_governance.errors import RefusedError, TamperError
+from fedseal_governance.errors import RefusedError
 from fedseal_governance.policy.model import PolicyDocument
-from fedseal_governance.policy.officers import require_officer
+from fedseal_governance.policy.officers import MAX_REASON, require_officer, require_reason
 from fedseal_governance.trust import Trust
 
 REVOCATION_TYPE = "application/vnd.fedseal.policy-revocation+json"
 """DSSE payload type of a revocation."""
 
-MAX_REASON = 500
 _MAX_BYTES = 4096
 
 
@@ -53,8 +52,7 @@ def sign_revocation(
     Raises:
         RefusedError: the reason is empty, too long, or cannot be printed.
     """
-    if not 0 < len(reason) <= MAX_REASON or not reason.isprintable():
-        raise RefusedError(f"the reason must be one line of 1 to {MAX_REASON} characters; shorten it")
+    require_reason(reason)
     moment = now.astimezone(UTC).isoformat(timespec="seconds")
     payload = canonical_json({"policy": policy, "reason": reason, "revoked_at": moment})
     return sign_document(REVOCATION_TYPE, payload, key=key, certificate_pem=certificate_pem)
@@ -73,19 +71,18 @@ def verify_revocation(
         now: the present; a revocation cannot come from the future.
 
     Raises:
-        TamperError: it is no revocation, or of another policy.
-        RefusedError: the signer may not end it.
+        RefusedError: it is no revocation, of another policy, or the signer may not end it.
         PeerError: the signature does not verify.
     """
     try:
         statement = _Statement.model_validate(parse_strict(signed.payload, max_bytes=_MAX_BYTES))
         revoked_at = datetime.fromisoformat(statement.revoked_at)
     except (ValidationError, ValueError):
-        raise TamperError("this is not the revocation of a policy") from None
+        raise RefusedError("this is not the revocation of a policy") from None
     if statement.policy != policy or revoked_at.tzinfo is None or not statement.reason.isprintable():
-        raise TamperError(f"the revocation is not one of the {document.title}")
+        raise RefusedError(f"the revocation is not one of the {document.title}")
     officers = trust.signers(signed, payload_type=REVOCATION_TYPE, now=min(revoked_at, now))
     if len(officers) != 1:
-        raise TamperError(f"the revocation of the {document.title} must be signed by one officer")
+        raise RefusedError(f"the revocation of the {document.title} must be signed by one officer")
     require_officer(officers[0], document)
     return Revocation(policy=policy, reason=statement.reason, revoked_at=revoked_at, officer=officers[0])

@@ -33,6 +33,7 @@ from fedseal_governance.policy.officers import (
     require_another_organisation,
     require_officer,
     require_proposer,
+    require_reason,
     verified_officers,
 )
 from fedseal_governance.policy.tables import PolicyRow, PolicySignatureRow
@@ -198,11 +199,12 @@ def revoke(act: Act, digest: Digest, officer: Member, reason: str) -> StoredPoli
     Raises:
         NotFound: no such policy.
         WrongState: it has ended already.
-        RefusedError: the person may not revoke it.
+        RefusedError: the person may not revoke it, or the reason is no reason.
     """
     row = _row(act.session, digest)
     document = load_policy(row.content, row.name)
     require_officer(officer, document)
+    require_reason(reason)
     _end(act, row, PolicyStep.REVOKE, document=document, reason=reason)
     return _stored(act.session, row)
 

@@ -18,6 +18,7 @@ from fedseal.coordinator.desk import Surroundings
 from fedseal.coordinator.engine import Engine
 from fedseal.coordinator.hub import EventHub
 from fedseal.coordinator.ledger import Ledger
+from fedseal.coordinator.policies import FederationPolicies
 from fedseal.coordinator.service import AdministrationService, CoordinationService
 from fedseal.coordinator.views import Views
 from fedseal.errors import PortUnavailable, SetupError
@@ -123,10 +124,12 @@ def start_coordinator(folder: PartyFolder, settings: CoordinatorSettings, *, sto
         spool=spool,
         later=_later,
     )
+    policies = FederationPolicies(database, ledger.log, member=member, trust=trust, artefacts=folder.path / "artefacts")
     engine = Engine(
         ledger=ledger,
         attendance=attendance,
-        admission=Admission(trust),
+        admission=Admission(trust, policies.standing),
+        policies=policies,
         trust=trust,
         surroundings=surroundings,
         clock=utc_now,

@@ -3,7 +3,7 @@
 The numbers stand again beside the code:
 
 (1) the job is the one this node accepted, still signed by a data scientist who is not revoked;
-(2) its own policy, the version that accepted the job, is still approved and in force and allows it now;
+(2) its own policy and the federation's, the versions that accepted the job, are still in force and allow it now;
 (3) the dataset is what was registered;
 (4) enough records have a consent in force for the job's purpose now, and only those are used;
 (5) the privacy budget covers the round (policies with a budget refuse every job that adds no noise, in (2));
@@ -58,7 +58,7 @@ from fedseal_crypto.masking import (
     attempt_is_dead,
 )
 from fedseal_governance.participation import AttemptRow
-from fedseal_governance.policy.store import StoredPolicy
+from fedseal_governance.policy import Rules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +118,7 @@ class OpenedAttempt:
         advertisement: encoded, ready to send.
         earlier: older attempts of the round that might still be opened, for check (8).
         work: trains, encodes and stores that the vector is about to leave; called once.
-        policy: the policy under which this node contributes.
+        rules: the policies under which this node contributes.
     """
 
     offer: RoundOffer
@@ -126,7 +126,7 @@ class OpenedAttempt:
     advertisement: bytes
     earlier: tuple[AttemptRow, ...]
     work: Callable[[], RingVector]
-    policy: StoredPolicy
+    rules: Rules
 
 
 def open_attempt(offer: RoundOffer, fetch: Callable[[], bytes], me: NodeSelf) -> OpenedAttempt:
@@ -141,7 +141,7 @@ def open_attempt(offer: RoundOffer, fetch: Callable[[], bytes], me: NodeSelf) ->
     """
     now = me.clock()
     signed = accepted_job(offer.address.job, me)  # (1)
-    policy = me.ledger.require_allowed(signed, now=now)  # (2) (3) (4) (5)
+    rules = me.ledger.require_allowed(signed, now=now)  # (2) (3) (4) (5)
     stage = _check_address(offer, signed, me)  # (6)
     members = _check_members(offer, signed, me)  # (6)
     schema = me.data.schema(signed.document.dataset)
@@ -152,7 +152,7 @@ def open_attempt(offer: RoundOffer, fetch: Callable[[], bytes], me: NodeSelf) ->
         offer.parameters,
         me.key,
         members,
-        ClientLimits(minimum_cohort=policy.document.protection.minimum_cohort),
+        ClientLimits(minimum_cohort=rules.protection.minimum_cohort),
         os.urandom,
     )
     earlier, abandoned = me.ledger.begin(offer.address, offer.parameters, log_size=offer.log_size, now=now)  # (7)
@@ -162,8 +162,8 @@ def open_attempt(offer: RoundOffer, fetch: Callable[[], bytes], me: NodeSelf) ->
         client=client,
         advertisement=advertisement,
         earlier=earlier,
-        work=lambda: _contribution(offer, signed, stage, received, layout, policy, me),
-        policy=policy,
+        work=lambda: _contribution(offer, signed, stage, received, layout, rules, me),
+        rules=rules,
     )
 
 
@@ -275,13 +275,13 @@ def _contribution(
     stage: Stage,
     received: ReceivedBroadcast,
     layout: Layout,
-    policy: StoredPolicy,
+    rules: Rules,
     me: NodeSelf,
 ) -> RingVector:
     """Choose the records of this moment, let the method work, encode, and store that the vector will leave."""
     now = me.clock()
     me.ledger.require_allowed(signed, now=now)
-    data = me.ledger.usable(signed, policy.document, now=now)
+    data = me.ledger.usable(signed, rules, now=now)
     job = str(signed.digest)
     context = NodeContext(
         plan=received.plan,

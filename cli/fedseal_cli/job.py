@@ -9,7 +9,7 @@ from fedseal_cli.authority_options import now
 from fedseal_cli.commands import JsonOption, YesOption, command, noun
 from fedseal_cli.job_output import advice_row, follow, say_advice, say_detail, say_verdict, verdict_row
 from fedseal_cli.local_options import AsOption, OptionalAsOption, require_existing
-from fedseal_cli.output import print_fields, print_json, print_table, say
+from fedseal_cli.output import print_fields, print_json, print_table, say, wrapped
 from fedseal_cli.remote import CoordinatorOption, JobArgument, connected, summary_row
 from fedseal_cli.secrets_input import PassphraseFile
 
@@ -60,7 +60,7 @@ def check(
             }
         )
     else:
-        say(f"{file} is a valid job: {job.job}, {job.kind.value} on {job.dataset} (digest {digest[:16]}…).")
+        say(wrapped(f"{file} is a valid job: {job.job}, {job.kind.value} on {job.dataset} (digest {digest[:16]}…)."))
         for verdict in verdicts:
             say_verdict(verdict)
         if advice is not None:

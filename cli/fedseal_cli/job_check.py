@@ -75,7 +75,12 @@ def _by_federation(verdict: "pb.FederationVerdict") -> Verdict:
 
 
 def _grounds(reasons: "Iterable[pb.Reason]") -> tuple[Ground, ...]:
-    return tuple(Ground(clause=item.clause, sentence=item.sentence, allowed=item.allowed) for item in reasons)
+    # The heading of a verdict says whose it is.
+    prefix = f"{PolicyLevel.FEDERATION.value}: "
+    return tuple(
+        Ground(clause=item.clause.removeprefix(prefix), sentence=item.sentence, allowed=item.allowed)
+        for item in reasons
+    )
 
 
 def _advice(advice: "pb.JobAdvice") -> Advice:
@@ -104,7 +109,7 @@ def _verdict(job: JobDocument, site: Site) -> Verdict:
         note=note,
         allowed=decision.allowed,
         grounds=tuple(
-            Ground(clause=item.label, sentence=item.sentence, allowed=item.allowed) for item in decision.reasons
+            Ground(clause=item.clause, sentence=item.sentence, allowed=item.allowed) for item in decision.reasons
         ),
     )
 

@@ -76,7 +76,8 @@ def new(
         return
     write_atomic(out, content)
     say(f"{out} is written: {document.title} of {document.owner}.")
-    say("Read it in an editor, change what does not fit, then: fedseal policy validate " + str(out))
+    say("Read it in an editor and change what does not fit. Then:")
+    say(f"  fedseal policy validate {out}")
 
 
 @command(app, "validate", example="fedseal policy validate cleveland-policy.yaml")

@@ -127,21 +127,32 @@ def outcome_row(outcome: "Outcome") -> dict[str, object]:
 
 def say_outcomes(outcomes: "Sequence[Outcome]") -> None:
     """A table of the examples, and for those that differ what the policy says to them."""
-    rows = []
+    rows = [
+        (number, "ok" if item.passed else "DIFFERS", item.case.expect, item.verdict, item.case.case)
+        for number, item in enumerate(outcomes, start=1)
+    ]
+    print_table(("No", "", "Expected", "Verdict", "Case"), rows, empty="The file has no cases.")
     for number, outcome in enumerate(outcomes, start=1):
-        expected = " ".join([outcome.case.expect, *(f"[{item}]" for item in outcome.case.clauses)])
-        verdict = " ".join([outcome.verdict, *(f"[{item}]" for item in outcome.clauses)])
-        rows.append((number, "ok" if outcome.passed else "DIFFERS", outcome.case.case, expected, verdict))
-    print_table(("No", "", "Case", "Expected", "The policy says"), rows, empty="The file has no cases.", folding=3)
-    for number, outcome in enumerate(outcomes, start=1):
-        if not outcome.passed:
-            say("")
-            say(wrapped(f"{number}. {outcome.case.case}"))
-            decision = outcome.decision
-            reasons = () if decision is None else decision.refusals
-            lines = [outcome.fault] if outcome.fault else [f"{item.clause}: {item.sentence}" for item in reasons]
-            for line in lines or ["Every clause allows the job."]:
-                say(wrapped(f"  - {line}"))
+        if outcome.passed:
+            continue
+        say("")
+        say(wrapped(f"{number}. {outcome.case.case}"))
+        wanted = f", by {_and(outcome.case.clauses)}" if outcome.case.clauses else ""
+        say(wrapped(f"  Expected: {outcome.case.expect}{wanted}."))
+        decision = outcome.decision
+        reasons = () if decision is None else decision.refusals
+        if outcome.fault:
+            say(wrapped(f"  The case itself is wrong: {outcome.fault}."))
+        elif not reasons:
+            say("  The policy allows the job; no clause refuses it.")
+        else:
+            say(f"  The policy refuses the job, by {len(reasons)} clause{'s' if len(reasons) > 1 else ''}:")
+        for reason in reasons:
+            say(wrapped(f"    - {reason.clause}: {reason.sentence}"))
+
+
+def _and(words: "Sequence[str]") -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def changed_row(item: "Changed") -> dict[str, object]:

@@ -131,7 +131,11 @@ def _would_be_allowed(job: JobDocument, sites: Sequence[Site], offer: Offer, cha
 
 
 def _distinct(policies: Iterable[PolicyDocument]) -> list[PolicyDocument]:
-    return list({(policy.level, policy.owner, policy.policy, policy.version): policy for policy in policies}.values())
+    found: list[PolicyDocument] = []
+    for policy in policies:
+        if policy not in found:
+            found.append(policy)
+    return found
 
 
 def _common(lists: Iterable[Sequence[str]], *, among: Collection[str] | None = None) -> list[str]:

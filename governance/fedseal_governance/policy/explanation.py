@@ -8,7 +8,7 @@ from datetime import date
 
 from fedseal_governance.policy.model import PolicyDocument
 from fedseal_governance.purpose_codes import NO_PURPOSE
-from fedseal_governance.purposes import label_of
+from fedseal_governance.purposes import NO_RESTRICTION, label_of
 from fedseal_governance.vocabulary import Disclosure, PolicyLevel, Protection
 
 _MONTHS = (
@@ -64,7 +64,7 @@ def _validity(policy: PolicyDocument) -> str:
 
 def _data_and_purposes(policy: PolicyDocument) -> str:
     datasets = "dataset" if len(policy.datasets) == 1 else "datasets"
-    purposes = _listed([f"{purpose.label} ({purpose.code})" for purpose in policy.purposes], "or")
+    purposes = _listed([_purpose(purpose.code, purpose.label) for purpose in policy.purposes], "or")
     return (
         f"Data. The policy covers the {datasets} {_listed(list(policy.datasets), 'and')}. "
         f"The data may be used for {purposes}, and for narrower purposes within, but for nothing else. "
@@ -72,15 +72,30 @@ def _data_and_purposes(policy: PolicyDocument) -> str:
     )
 
 
+def _purpose(code: str, label: str) -> str:
+    # "May be used for no restriction" would be read as its opposite.
+    return f"any purpose whatever (“{label}”, {code})" if code == NO_RESTRICTION else f"{label} ({code})"
+
+
 def _jobs(policy: PolicyDocument) -> str:
     jobs = policy.jobs
     sentences = [f"Allowed are jobs for {_listed([kind.plain for kind in jobs.kinds], 'and')}."]
     if jobs.methods:
-        sentences.append(f"The methods by which sites may work together are {_listed(list(jobs.methods), 'and')}.")
+        noun = (
+            "method by which sites may work together is"
+            if len(jobs.methods) == 1
+            else ("methods by which sites may work together are")
+        )
+        sentences.append(f"The {noun} {_listed(list(jobs.methods), 'and')}.")
     else:
         sentences.append("No method for training together is allowed.")
     if jobs.learners:
-        sentences.append(f"The programs that may learn from the data are {_listed(list(jobs.learners), 'and')}.")
+        noun = (
+            "program that may learn from the data is"
+            if len(jobs.learners) == 1
+            else ("programs that may learn from the data are")
+        )
+        sentences.append(f"The {noun} {_listed(list(jobs.learners), 'and')}.")
     else:
         sentences.append("No program may learn from the data.")
     for name, digest in sorted(jobs.learner_digests.items()):
@@ -200,7 +215,7 @@ def _approval(policy: PolicyDocument) -> str:
         operator += (
             " A policy of the federation must allow each job as well; while there is none, no job is allowed."
             if rules.federation_policy
-            else " If the federation has a policy too, a job needs the consent of both."
+            else " If the federation has a policy too, both must allow a job."
         )
     return f"Approval. {who} before the policy comes into force. {operator}"
 

@@ -91,7 +91,8 @@ class JobRules(Document):
     @field_validator("methods", "learners")
     @classmethod
     def _training_needs_them(cls, words: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if JobKind.TRAINING in info.data.get("kinds", ()) and not words:
+        # Kinds that could not be read may well include training.
+        if JobKind.TRAINING in info.data.get("kinds", (JobKind.TRAINING,)) and not words:
             raise fault(f"training is allowed, but `{info.field_name}` is empty", "list at least one")
         return words
 

@@ -219,22 +219,16 @@ def history(
         ]
         print_json({"steps": rows})
         return
-    print_table(
-        ("Entry", "Time (UTC)", "Version", "Step", "By", "Policy and reason"),
-        [
-            (
-                item.seq,
-                day(item.time),
-                item.version,
-                item.what,
-                item.who,
-                f"{item.policy}: {item.note}" if item.note else item.policy,
-            )
+    if not steps:
+        say("The log knows of no such policy.")
+    for number, name in enumerate(dict.fromkeys(item.policy for item in steps)):
+        say(f"{chr(10) if number else ''}{name}")
+        rows = [
+            (item.seq, day(item.time), item.version, item.what, item.who.removeprefix("person/"), item.note)
             for item in steps
-        ],
-        empty="The log knows of no such policy.",
-        folding=2,
-    )
+            if item.policy == name
+        ]
+        print_table(("Entry", "Time (UTC)", "Version", "Step", "By", "Reason"), rows, empty="", folding=2)
 
 
 def keeping(app: typer.Typer) -> None:

@@ -175,7 +175,12 @@ def say_impact(jobs: "Sequence[Changed]", title: str) -> None:
         say("No job was decided on here yet.")
         return
     count = "one job" if len(jobs) == 1 else f"{len(jobs)} jobs"
-    verdicts = "no verdict changes" if not changed else f"{len(changed)} of the verdicts change"
+    if not changed:
+        verdicts = "no verdict changes"
+    elif len(jobs) == 1:
+        verdicts = "its verdict changes"
+    else:
+        verdicts = f"{len(changed)} of the verdicts change"
     say(wrapped(f"{count} of the past, judged again by the {title}: {verdicts}."))
     for after, heading in ((False, "Was allowed, would be refused:"), (True, "Was refused, would be allowed:")):
         of_this_kind = [item for item in changed if item.after is after]

@@ -223,12 +223,12 @@ def history(
         say("The log knows of no such policy.")
     for number, name in enumerate(dict.fromkeys(item.policy for item in steps)):
         say(f"{chr(10) if number else ''}{name}")
-        rows = [
+        lines = [
             (item.seq, day(item.time), item.version, item.what, item.who.removeprefix("person/"), item.note)
             for item in steps
             if item.policy == name
         ]
-        print_table(("Entry", "Time (UTC)", "Version", "Step", "By", "Reason"), rows, empty="", folding=2)
+        print_table(("Entry", "Time (UTC)", "Version", "Step", "By", "Reason"), lines, empty="", folding=2)
 
 
 def keeping(app: typer.Typer) -> None:

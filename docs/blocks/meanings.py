@@ -59,6 +59,25 @@ POLICY: Mapping[str, str] = {
     "valid.until": "last day (UTC)",
 }
 
+CASES: Mapping[str, str] = {
+    "policy": "the policy file, relative to this file; `--policy` names another",
+    "today": "day of the decisions; none: the policy's first day",
+    "cases": "the examples, at most 1,000",
+    "cases[].case": "what it shows, for people",
+    "cases[].job": "a job file, relative to this file",
+    "cases[].change": "other values for some of the job's keys, by dotted key, as `{method.rounds: 20}`; `null` "
+    "removes a key",
+    "cases[].facts": "what to assume about the site",
+    "cases[].facts.registered": "`false`: the dataset is not registered, or has changed since",
+    "cases[].facts.usable_records": "how many records could be used",
+    "cases[].facts.operator_agreed": "`false`: the operator has not agreed to the job",
+    "cases[].facts.federation_policy": "`false`: the federation has no policy in force for the dataset",
+    "cases[].facts.learner_digest": "digest of the learner's code; none: the approved one",
+    "cases[].today": "day of this decision",
+    "cases[].expect": "the verdict",
+    "cases[].clauses": "of a refusal: exactly these clauses refuse; empty: whichever",
+}
+
 JOB: Mapping[str, str] = {
     "job": "name for people; the SHA-256 of the file identifies the job",
     "version": "version of this format",

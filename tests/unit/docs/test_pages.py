@@ -17,6 +17,7 @@ from fedseal_governance.audit import verify_bundle
 from fedseal_governance.datasets import load_schema
 from fedseal_governance.jobs import load_job
 from fedseal_governance.policy import load_policy
+from fedseal_governance.policy.cases import load_cases
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
@@ -111,7 +112,9 @@ def test_yaml_samples_are_what_the_program_reads() -> None:
     for page in PAGES:
         for text in blocks(page, "yaml"):
             data = text.encode()
-            if text.startswith("policy:"):
+            if "\ncases:" in text:
+                load_cases(data, str(page))
+            elif text.startswith("policy:"):
                 load_policy(data, str(page))
             elif text.startswith("job:"):
                 load_job(data, str(page))

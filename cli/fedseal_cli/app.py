@@ -30,6 +30,7 @@ from fedseal_cli import (
     model,
     node,
     policy,
+    protection,
     user,
 )
 from fedseal_cli.exit_codes import ExitCode, exit_code_of
@@ -136,6 +137,7 @@ for noun in (
     dataset,
     consent,
     policy,
+    protection,
     job,
     method,
     model,

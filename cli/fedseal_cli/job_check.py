@@ -36,13 +36,19 @@ class Judged:
     advice: Advice | None
 
 
-def judge_by_files(job: JobDocument, policies: Sequence[Path]) -> Judged:
+def read_policies(paths: Sequence[Path]) -> list[tuple[Path, PolicyDocument]]:
+    """Policy files and what they say."""
+    return [
+        (path, load_policy(read_limited(path, max_bytes=MAX_BYTES, what="a policy file"), str(path))) for path in paths
+    ]
+
+
+def judge_by_files(job: JobDocument, policies: Sequence[tuple[Path, PolicyDocument]]) -> Judged:
     """What each policy file makes of the job, with the facts that only a node knows assumed to be good."""
-    sites = [_site(job, path) for path in policies]
-    offer = installed_offer()
+    sites = [_site(job, path, policy) for path, policy in policies]
     return Judged(
         verdicts=[_verdict(job, site) for site in sites],
-        advice=advise(job, sites, offer) if sites else None,
+        advice=advise(job, sites, installed_offer()) if sites else None,
     )
 
 
@@ -93,8 +99,7 @@ def _advice(advice: "pb.JobAdvice") -> Advice:
     )
 
 
-def _site(job: JobDocument, path: Path) -> Site:
-    policy = load_policy(read_limited(path, max_bytes=MAX_BYTES, what="a policy file"), str(path))
+def _site(job: JobDocument, path: Path, policy: PolicyDocument) -> Site:
     of_federation = policy.level is PolicyLevel.FEDERATION
     rules = Rules(node=None if of_federation else policy, federation=(policy,) if of_federation else ())
     return Site(name=str(path), rules=rules, facts=_assumed_facts(job, policy))

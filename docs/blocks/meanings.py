@@ -131,7 +131,8 @@ COORDINATOR: Mapping[str, str] = {
     "offer_seconds": "how long nodes may take to answer an offered job",
     "gather_seconds": "how long a round waits for a node that accepted the job and has not been seen since",
     "return_seconds": "how long the next round waits for a node that left during the last one",
-    "patience_seconds": "how long a job waits for its minimum cohort before it fails",
+    "patience_seconds": "how long a job waits for its minimum cohort before it fails, and a round in its last step for "
+    "answers without which it is lost",
     "reconnect_grace_seconds": "how long a broken connection may take to come back within a round",
     "retry_pause_seconds": "pause before a failed round is tried again",
     "maximum_attempts": "attempts at one round before the job fails",

@@ -6,7 +6,14 @@ from fedseal_governance.policy.difference import Change, Direction, diff
 from fedseal_governance.policy.explanation import explain
 from fedseal_governance.policy.levels import Rules, decide_at_both_levels
 from fedseal_governance.policy.lifecycle import PolicyState
-from fedseal_governance.policy.model import PolicyDocument, load_policy
+from fedseal_governance.policy.model import (
+    DEFAULT_CORRUPTED_FRACTION,
+    DEFAULT_DROPOUT_FRACTION,
+    HistoryRules,
+    HistoryScope,
+    PolicyDocument,
+    load_policy,
+)
 from fedseal_governance.policy.officers import POLICY_TYPE
 from fedseal_governance.policy.pinning import FederationStanding, PinnedPolicy
 from fedseal_governance.policy.store import (
@@ -23,11 +30,15 @@ from fedseal_governance.policy.store import (
 )
 
 __all__ = [
+    "DEFAULT_CORRUPTED_FRACTION",
+    "DEFAULT_DROPOUT_FRACTION",
     "POLICY_TYPE",
     "Change",
     "Decision",
     "Direction",
     "FederationStanding",
+    "HistoryRules",
+    "HistoryScope",
     "NodeFacts",
     "Owner",
     "PinnedPolicy",

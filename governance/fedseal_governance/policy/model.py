@@ -48,6 +48,8 @@ def _different(key: str) -> AfterValidator:
 SMALLEST_DIFFERENCE = 2
 """Two sums that differ by one site tell what that site contributed."""
 
+DEFAULT_CORRUPTED_FRACTION = 0.2
+DEFAULT_DROPOUT_FRACTION = 0.1
 HIGHEST_CORRUPTED_FRACTION = 0.5
 HIGHEST_DROPOUT_FRACTION = 0.4
 MOST_CORRUPTED_AND_TWICE_DROPPED = 0.9
@@ -160,8 +162,8 @@ class ProtectionRules(Document):
     allowed: Annotated[tuple[Protection, ...], Field(min_length=1), _different("allowed")]
     coordinator_may_learn: Disclosure
     minimum_cohort: Annotated[int, Field(ge=1, le=MAX_NODES)]
-    corrupted_fraction: Annotated[float, Field(ge=0, le=HIGHEST_CORRUPTED_FRACTION)] = 0.2
-    dropout_fraction: Annotated[float, Field(ge=0, le=HIGHEST_DROPOUT_FRACTION)] = 0.1
+    corrupted_fraction: Annotated[float, Field(ge=0, le=HIGHEST_CORRUPTED_FRACTION)] = DEFAULT_CORRUPTED_FRACTION
+    dropout_fraction: Annotated[float, Field(ge=0, le=HIGHEST_DROPOUT_FRACTION)] = DEFAULT_DROPOUT_FRACTION
     history: HistoryRules = HistoryRules()
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ import structlog
 
 from fedseal.coordinator.attendance import Session
 from fedseal.coordinator.job_run import SMALLEST_COHORT
+from fedseal.coordinator.strictest import policy_for
 from fedseal.documents import SignedJob, read_job
 from fedseal.errors import PeerFault, RefusalError
 from fedseal.installed import AVAILABLE_PROTECTIONS, installed_offer
@@ -22,21 +23,16 @@ from fedseal.trust import Trust
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal_crypto.certificates import Party
 from fedseal_crypto.digests import Digest, sha256_hex
-from fedseal_crypto.dsse import SignedDocument
-from fedseal_crypto.errors import CryptoError
 from fedseal_governance.datasets import load_schema
-from fedseal_governance.errors import GovernanceError
 from fedseal_governance.jobs import JobDocument
 from fedseal_governance.policy import (
     Decision,
     FederationStanding,
     NodeFacts,
     PinnedPolicy,
-    PolicyDocument,
     Rules,
     decide,
     decide_at_both_levels,
-    load_policy,
 )
 from fedseal_governance.policy.advice import Site, advise
 
@@ -212,7 +208,7 @@ def _sites(
     """The nodes of the job whose policy is known here, each with its own policy alone."""
     found = []
     for session in present:
-        policy = _policy_for(document, session)
+        policy = policy_for(document.dataset, session)
         if session.node in document.nodes and policy is not None:
             facts = _facts(document, session.datasets, standing, now)
             found.append(Site(name=session.node, rules=Rules(node=policy), facts=facts))
@@ -273,22 +269,6 @@ def _advice(document: JobDocument, sites: Sequence[Site], standing: FederationSt
         obstacles=advice.obstacles,
         sufficient=advice.sufficient,
     )
-
-
-def _policy_for(document: JobDocument, session: Session) -> PolicyDocument | None:
-    """The policy that a node shows for the job's dataset; what cannot be read is as good as not shown.
-
-    One node's bad file must not keep everybody's jobs away; the node itself decides by its own copy.
-    """
-    for data in session.policies:
-        try:
-            policy = load_policy(SignedDocument.from_json(data).payload, f"policy of {session.node}")
-        except (CryptoError, GovernanceError) as error:
-            _log.warning("unreadable policy", node=session.node, sentence=str(error))
-            continue
-        if document.dataset in policy.datasets:
-            return policy
-    return None
 
 
 def _minimum(document: JobDocument) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from fedseal.coordinator.attendance import Session
 from fedseal.coordinator.round_driver import RoundPlan
+from fedseal.coordinator.strictest import policy_for, strictest
 from fedseal.learning import NamedTensors, Tensor, pack_tensors
 from fedseal.methods import (
     CohortSum,
@@ -27,13 +28,10 @@ from fedseal_crypto.encoding import Layout
 from fedseal_crypto.masking import ClientId, RingSum, RoundParameters, choose_parameters
 from fedseal_governance.datasets import DatasetSchema
 from fedseal_governance.jobs import JobDocument
+from fedseal_governance.policy import PolicyDocument
 
 SMALLEST_COHORT = 3
 """Two nodes cannot hide from each other: each subtracts itself from the sum."""
-
-CORRUPTED_FRACTION = 0.2
-DROPOUT_FRACTION = 0.1
-"""Defaults of the masking protocol; every node checks them against its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,18 +115,25 @@ class JobRun:
         base = stage_plan(self.document, self.schema, self.stage, published=self.progress.published)
         return base.for_round(self.progress.round)
 
-    def open_round(self, roster: Sequence[Session], *, step_seconds: float) -> OpenedRound:
+    def open_round(
+        self, roster: Sequence[Session], *, step_seconds: float, common: Sequence[PolicyDocument] = ()
+    ) -> OpenedRound:
         """Make the parameters and the broadcast of the next attempt.
 
+        Args:
+            roster: the nodes of the round.
+            step_seconds: how long one step waits for a node.
+            common: the federation's own policies for the job's dataset.
+
         Raises:
-            MisuseError: the roster is smaller than three.
+            ParametersInvalid: the roster is smaller than three, or no graph withstands what the policies assume.
         """
         sessions = sorted(roster, key=lambda session: session.node)
         plan = self.plan()
         broadcast = pack_broadcast(plan, self.stage.method.broadcast(plan, self.progress.state))
         broadcast_digest = Digest(hashlib.sha256(broadcast).hexdigest())
         layout = Layout.plan(self.stage.method.vectors(plan), cohort=len(sessions))
-        parameters = self._parameters(sessions, layout, broadcast_digest)
+        parameters = self._parameters(sessions, layout, broadcast_digest, common)
         address = RoundAddress(self.digest, self.stage.name, self.progress.round, self.progress.attempt)
         round_plan = RoundPlan(
             address=address,
@@ -172,9 +177,13 @@ class JobRun:
         plan = stage_plan(self.document, self.schema, self.stages[stage], published=entered.published)
         return replace(entered, state=self.stages[stage].method.initial_state(plan))
 
-    def _parameters(self, sessions: Sequence[Session], layout: Layout, broadcast: Digest) -> RoundParameters:
+    def _parameters(
+        self, sessions: Sequence[Session], layout: Layout, broadcast: Digest, common: Sequence[PolicyDocument]
+    ) -> RoundParameters:
+        # Every node computes this from its own policy and the federation's, and refuses anything weaker.
+        asked = strictest([*common, *(policy_for(self.document.dataset, session) for session in sessions)])
         group = choose_parameters(
-            len(sessions), corrupted_fraction=CORRUPTED_FRACTION, dropout_fraction=DROPOUT_FRACTION
+            len(sessions), corrupted_fraction=asked.corrupted_fraction, dropout_fraction=asked.dropout_fraction
         )
         return RoundParameters(
             federation=self._federation,

@@ -29,6 +29,7 @@ from fedseal_governance.policy import (
     FederationStanding,
     Owner,
     PinnedPolicy,
+    PolicyDocument,
     PolicyState,
     StoredPolicy,
     approve,
@@ -148,6 +149,10 @@ class FederationPolicies:
         """What the federation's policies say about a dataset now."""
         trust = self._document_trust()
         return self._database.read(lambda session: pinning.standing(session, dataset, trust=trust, now=now))
+
+    def documents(self, dataset: str, now: datetime) -> tuple[PolicyDocument, ...]:
+        """The policies in force for a dataset."""
+        return tuple(item.document for item in self.standing(dataset, now).policies)
 
     def handed_out(self) -> pb.FederationPolicies:
         """What every node gets."""

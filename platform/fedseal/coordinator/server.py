@@ -114,6 +114,7 @@ def start_coordinator(folder: PartyFolder, settings: CoordinatorSettings, *, sto
     make_folder(spool)
     _clear(spool, ledger.active_jobs())
     make_folder(spool / "incoming")
+    policies = FederationPolicies(database, ledger.log, member=member, trust=trust, artefacts=folder.path / "artefacts")
     surroundings = Surroundings(
         federation=str(member.federation),
         ledger=ledger,
@@ -123,8 +124,8 @@ def start_coordinator(folder: PartyFolder, settings: CoordinatorSettings, *, sto
         settings=settings,
         spool=spool,
         later=_later,
+        common_policies=lambda dataset: policies.documents(dataset, utc_now()),
     )
-    policies = FederationPolicies(database, ledger.log, member=member, trust=trust, artefacts=folder.path / "artefacts")
     engine = Engine(
         ledger=ledger,
         attendance=attendance,

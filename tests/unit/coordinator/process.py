@@ -130,6 +130,13 @@ class Process:
         self.incoming.mkdir()
         self.attendance = Attendance()
         self.failing = Failing(self.ledger, self._fails or (lambda _number, _name: ""))
+        policies = FederationPolicies(
+            self.database,
+            self.ledger.log,
+            member=self.ledger.member,
+            trust=self.trust,
+            artefacts=self.folder.path / "artefacts",
+        )
         surroundings = Surroundings(
             federation=str(FEDERATION),
             ledger=self.failing,  # type: ignore[arg-type]  # a stand-in that hands every call on
@@ -139,13 +146,7 @@ class Process:
             settings=self.settings,
             spool=spool,
             later=self._postponed.append,
-        )
-        policies = FederationPolicies(
-            self.database,
-            self.ledger.log,
-            member=self.ledger.member,
-            trust=self.trust,
-            artefacts=self.folder.path / "artefacts",
+            common_policies=lambda dataset: policies.documents(dataset, self.clock()),
         )
         self.engine = InlineEngine(
             ledger=self.failing,  # type: ignore[arg-type]  # a stand-in that hands every call on

@@ -15,9 +15,11 @@ import pytest
 from fedseal_cli.app import build_command
 from fedseal_governance.audit import verify_bundle
 from fedseal_governance.datasets import load_schema
+from fedseal_governance.documents import Document, load_yaml
 from fedseal_governance.jobs import load_job
 from fedseal_governance.policy import load_policy
 from fedseal_governance.policy.cases import load_cases
+from fedseal_governance.policy.model import ConsentRules
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
@@ -50,6 +52,21 @@ def test_generated_parts_are_current_and_links_resolve() -> None:
         [sys.executable, str(DOCS / "build.py"), "--check"], capture_output=True, text=True, check=False, cwd=ROOT
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_tests_that_the_threat_model_names_exist() -> None:
+    """Each attack of its table is played; a test that is renamed or removed is missed here."""
+    page = (DOCS / "threat-model.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if re.match(r"\| .* \| `test_", line)]
+    named = {name for row in rows for name in re.findall(r"`(test_\w+)`", row)}
+    assert len(rows) >= 25
+    assert all(re.search(r"`test_\w+`", row.rpartition("|")[0].rpartition("|")[2]) for row in rows)
+    defined = {
+        name
+        for file in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)\(", file.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert named - defined == set()
 
 
 def test_the_worked_example_verifies_with_us_and_with_an_outsider(audit_blocks: ModuleType, tmp_path: Path) -> None:
@@ -107,6 +124,12 @@ def test_commands_are_found_at_all() -> None:
     assert complaint("fedseal node run --wings") == "--wings is no option of it"
 
 
+class ConsentPart(Document):
+    """The part of a policy that a page shows alone."""
+
+    consent: ConsentRules
+
+
 def test_yaml_samples_are_what_the_program_reads() -> None:
     read = 0
     for page in PAGES:
@@ -114,6 +137,8 @@ def test_yaml_samples_are_what_the_program_reads() -> None:
             data = text.encode()
             if "\ncases:" in text:
                 load_cases(data, str(page))
+            elif text.startswith("consent:"):
+                load_yaml(data, str(page), ConsentPart)
             elif text.startswith("policy:"):
                 load_policy(data, str(page))
             elif text.startswith("job:"):

@@ -1,14 +1,14 @@
 """Policies of the federation as a party has pinned them, and which of them governed a job.
 
 Revision: 0007
-Revises: 0001
+Revises: 0002
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0007"
-down_revision = "0001"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 

@@ -16,6 +16,7 @@ from fedseal.methods.statistics import Statistics
 from fedseal.node.config import NodeSettings
 from fedseal_governance.datasets import DatasetSchema
 from fedseal_governance.jobs import JobDocument
+from fedseal_governance.policy.cases import CaseFile
 from fedseal_governance.policy.model import PolicyDocument
 from fedseal_governance.purpose_codes import BUILT_IN, NO_PURPOSE
 from fedseal_governance.purposes import DISEASE_RESEARCH, TERMS, label_of
@@ -81,6 +82,7 @@ def _settings() -> str:
 
 BLOCKS: Mapping[str, Callable[[], str]] = {
     "policy-fields": _table_of(PolicyDocument, meanings.POLICY, "a policy"),
+    "case-fields": _table_of(CaseFile, meanings.CASES, "a file of cases"),
     "job-fields": _table_of(JobDocument, meanings.JOB, "a job"),
     "schema-fields": _table_of(DatasetSchema, meanings.SCHEMA, "a schema"),
     "coordinator-fields": _table_of(CoordinatorSettings, meanings.COORDINATOR, "coordinator.yaml"),

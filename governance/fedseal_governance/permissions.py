@@ -47,6 +47,10 @@ class Operation(StrEnum):
     BROADCAST_READ = "broadcast.read"
     CHECKPOINT_READ = "checkpoint.read"
     CHECKPOINT_COSIGN = "checkpoint.cosign"
+    FEDERATION_POLICY_PROPOSE = "federation.policy.propose"
+    FEDERATION_POLICY_APPROVE = "federation.policy.approve"
+    FEDERATION_POLICY_REVOKE = "federation.policy.revoke"
+    FEDERATION_POLICY_READ = "federation.policy.read"
     # people, at a node
     POLICY_PROPOSE = "policy.propose"
     POLICY_APPROVE = "policy.approve"
@@ -164,6 +168,24 @@ PERMISSIONS: Mapping[Operation, Rule] = MappingProxyType(
         ),
         Operation.REVOCATIONS_PUBLISH: Rule(
             at=_COORDINATOR, roles=PEOPLE, what="bring a revocation list, which the authority has signed"
+        ),
+        Operation.FEDERATION_POLICY_PROPOSE: Rule(
+            at=_COORDINATOR,
+            roles=frozenset({_OFFICER, Role.ADMINISTRATOR}),
+            four_eyes="see federation.policy.approve",
+            what="put a policy of the federation before the officers",
+        ),
+        Operation.FEDERATION_POLICY_APPROVE: Rule(
+            at=_COORDINATOR,
+            roles=frozenset({_OFFICER}),
+            four_eyes="officers of as many organisations as the policy's `approval.compliance_officers`, at least two",
+            what="sign a policy of the federation",
+        ),
+        Operation.FEDERATION_POLICY_REVOKE: Rule(
+            at=_COORDINATOR, roles=frozenset({_OFFICER}), what="end a policy of the federation at once"
+        ),
+        Operation.FEDERATION_POLICY_READ: Rule(
+            at=_COORDINATOR, roles=PEOPLE, what="read the federation's policies and what a new one would change"
         ),
         Operation.ROUND_ATTEND: Rule(at=_COORDINATOR, machines=_NODES, what="be present and receive instructions"),
         Operation.ROUND_REPORT: Rule(at=_COORDINATOR, machines=_NODES, what="answer offers and steps of a round"),

@@ -107,6 +107,7 @@ class JobRecord(_Frozen):
         job: digest of the job file; the file is in the bundle.
         envelope: digest of the signed job file.
         schema_digest: digest of the dataset's schema file.
+        federation_policies: digests of the federation's own policies that the job was submitted under.
         records_used: rows over the whole cohort, where a sum of them was published.
         log_position: entries in the coordinator's audit log before the entry that names this record.
     """
@@ -131,6 +132,7 @@ class JobRecord(_Frozen):
     privacy: PrivacyRecord
     answers: tuple[NodeAnswer, ...]
     rounds: tuple[RoundRecord, ...]
+    federation_policies: tuple[Hex, ...] = ()
     records_used: float | None
     software: Mapping[str, str]
     federation: str

@@ -25,8 +25,9 @@ from fedseal_crypto.dsse import sign_document
 from fedseal_crypto.secret import SecretBytes
 from fedseal_governance.consent import import_consents
 from fedseal_governance.datasets import load_schema, register
-from fedseal_governance.policy import approve, propose
+from fedseal_governance.policy import Owner, approve, propose
 from fedseal_governance.policy.store import POLICY_TYPE
+from fedseal_governance.vocabulary import PolicyLevel
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "heart-disease"
 NODES = ("cleveland", "hungary", "switzerland", "va-long-beach")
@@ -147,7 +148,13 @@ def approve_policy(party: LocalParty, content: bytes, people: Path) -> None:
     officers = [open_person(people / officer, PASSPHRASE, now=utc_now()) for officer in OFFICERS]
     stored = party.run(
         "policy.propose",
-        lambda act: propose(act, content, filename="policy.yaml", organisation=ORGANISATION),
+        lambda act: propose(
+            act,
+            content,
+            filename="policy.yaml",
+            owner=Owner(level=PolicyLevel.NODE, name=ORGANISATION),
+            proposer=officers[0].member,
+        ),
         now=utc_now(),
         person=officers[0],
     )

@@ -23,8 +23,9 @@ from fedseal_crypto.identity import PartyKind
 from fedseal_crypto.secret import SecretBytes
 from fedseal_governance.consent import import_consents, withdraw
 from fedseal_governance.datasets import load_schema, register
-from fedseal_governance.policy import approve, propose
+from fedseal_governance.policy import Owner, approve, propose
 from fedseal_governance.policy.store import POLICY_TYPE
+from fedseal_governance.vocabulary import PolicyLevel
 
 SCIENTIST = "ada"
 ADMINISTRATOR = "grace"
@@ -171,7 +172,13 @@ def _approve(setting: Setting, node: LocalParty, hospital: str, officers: list[P
     content = file.read_bytes()
     stored = node.run(
         "policy.propose",
-        lambda act: propose(act, content, filename=str(file), organisation=HOSPITALS[hospital]),
+        lambda act: propose(
+            act,
+            content,
+            filename=str(file),
+            owner=Owner(level=PolicyLevel.NODE, name=HOSPITALS[hospital]),
+            proposer=officers[0].member,
+        ),
         now=now(),
         person=officers[0],
     )

@@ -59,6 +59,7 @@ def _other(clause: str, sentence: str) -> Change:
 
 def _identity(old: PolicyDocument, new: PolicyDocument) -> list[Change]:
     fields = (
+        ("level", "The policy speaks for the", old.level.value, new.level.value),
         ("policy", "The policy is called", old.policy, new.policy),
         ("version", "The version is", old.version, new.version),
         ("owner", "The policy belongs to", old.owner, new.owner),
@@ -269,6 +270,13 @@ def _switches(old: PolicyDocument, new: PolicyDocument) -> list[Change]:
             _forbidden(clause, "Jobs to which the site's operator has not agreed become forbidden.")
             if new.approval.node_operator_per_job
             else _allowed(clause, "Jobs to which the site's operator has not agreed become allowed.")
+        )
+    clause = "approval.federation_policy"
+    if old.approval.federation_policy != new.approval.federation_policy:
+        changes.append(
+            _forbidden(clause, "Jobs for which the federation has no policy in force become forbidden.")
+            if new.approval.federation_policy
+            else _allowed(clause, "Jobs for which the federation has no policy in force become allowed.")
         )
     return changes
 

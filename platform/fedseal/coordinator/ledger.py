@@ -38,6 +38,7 @@ from fedseal_governance.audit import AuditLog
 from fedseal_governance.database import Database
 from fedseal_governance.datasets import DatasetSchema, load_schema
 from fedseal_governance.jobs import JobDocument, load_job
+from fedseal_governance.policy import pinning
 from fedseal_governance.records import sign_record
 from fedseal_governance.runs import JobState, RoundKey, RoundState
 
@@ -49,6 +50,9 @@ STEPS: tuple[Step, ...] = (
     Step.CONFIRM,
     Step.UNMASK,
 )
+_NOTED_REFUSALS = 20
+"""Of one answer; so many fit into one audit entry, and all are in the database."""
+
 MODEL, STATISTICS, STATE, BROADCAST, RECORD = "model", "statistics", "state", "broadcast", "job-record"
 
 
@@ -172,14 +176,18 @@ class Ledger:
                 "dataset": signed.document.dataset,
                 "schema": sha256_hex(submission.schema),
                 "nodes": list(signed.document.nodes),
+                "federation_policies": [item.digest for item in submission.federation],
                 "envelope": sha256_hex(signed.envelope),
             }
+            pinning.bind_job(session, signed.digest, submission.federation)
             self._note(session, now, "job.submitted", signed.signer.label, f"job/{signed.digest}", details)
 
         self.database.run("job.submit", work)
 
-    def refused_at_submission(self, envelope: bytes, *, person: str, reason: str, now: datetime) -> None:
-        """Note that a job was turned away before it was offered."""
+    def refused_at_submission(
+        self, envelope: bytes, *, person: str, reason: str, by_federation: bool, now: datetime
+    ) -> None:
+        """Note that a job was turned away before it was offered, perhaps by the federation's own policy."""
         data = SignedDocument.from_json(envelope).payload
         document = load_job(data, "job")
         digest = sha256_hex(data)
@@ -187,6 +195,7 @@ class Ledger:
             "name": document.job,
             "purpose": document.purpose,
             "reason": reason,
+            "by_federation": by_federation,
             "envelope": sha256_hex(envelope),
         }
         self.artefacts.put(envelope)
@@ -255,7 +264,13 @@ class Ledger:
             )
             refusing = [item for item in reasons if not item["allowed"]]
             kind = "job.accepted" if verdict.accepted else "job.declined"
-            details = {"policy": verdict.policy, "policy_envelope": envelope, "refusals": refusing}
+            details = {
+                "policy": verdict.policy,
+                "policy_envelope": envelope,
+                "federation_policies": list(verdict.federation_policies),
+                "refusals": refusing[:_NOTED_REFUSALS],
+                "refusals_in_all": len(refusing),
+            }
             self._note(session, now, kind, f"node/{node}", f"job/{digest}", details)
 
         self.database.run("job.answer", work)

@@ -18,6 +18,7 @@ from fedseal.coordinator.desk import Surroundings
 from fedseal.coordinator.engine import Engine
 from fedseal.coordinator.hub import EventHub
 from fedseal.coordinator.ledger import Ledger
+from fedseal.coordinator.policies import FederationPolicies
 from fedseal.coordinator.renewal import Upkeep, note_key
 from fedseal.coordinator.service import AdministrationService, CoordinationService
 from fedseal.coordinator.views import Views
@@ -109,6 +110,9 @@ def start_coordinator(folder: PartyFolder, settings: CoordinatorSettings, *, sto
     make_folder(spool)
     _clear(spool, ledger.active_jobs())
     make_folder(spool / "incoming")
+    policies = FederationPolicies(
+        database, ledger.log, member=own.member, trust=trust, artefacts=folder.path / "artefacts"
+    )
     surroundings = Surroundings(
         federation=str(own.member.federation),
         ledger=ledger,
@@ -118,11 +122,13 @@ def start_coordinator(folder: PartyFolder, settings: CoordinatorSettings, *, sto
         settings=settings,
         spool=spool,
         later=_later,
+        common_policies=lambda dataset: policies.documents(dataset, utc_now()),
     )
     engine = Engine(
         ledger=ledger,
         attendance=attendance,
-        admission=Admission(trust),
+        admission=Admission(trust, policies.standing),
+        policies=policies,
         trust=trust,
         surroundings=surroundings,
         clock=utc_now,

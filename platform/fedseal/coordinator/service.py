@@ -18,6 +18,7 @@ from fedseal.coordinator.intake import (
     StopAsked,
     VerdictReported,
 )
+from fedseal.coordinator.policies import event_view, impact_view, policy_view
 from fedseal.coordinator.views import Views
 from fedseal.errors import PeerFault, RefusalError
 from fedseal.foreign import fitted
@@ -35,11 +36,11 @@ from fedseal_governance.permissions import Operation, PermissionDenied, require_
 PROTOCOL_VERSION = 1
 _SESSION_BYTES = 16
 _CODE_CHARACTERS = 100
-_REASONS = 20
-"""Reasons in one answer; a policy has fewer clauses."""
+_REASONS = 60
+"""Reasons in one answer; a node's policy and the federation's have fewer clauses together."""
 
 _REASON_CHARACTERS = 500
-"""Of one reason; twenty of them fit into one audit entry."""
+"""Of one reason; twenty refusals fit into one audit entry."""
 
 
 class Door:
@@ -282,6 +283,61 @@ class AdministrationService(rpc.AdministrationServicer):
         changed = self._engine.take_revocations(pem)
         return pb.Receipt(note="taken over" if changed else "already known")
 
+    @guarded
+    def ProposePolicy(self, request: pb.PolicyFile, context: grpc.ServicerContext) -> pb.PolicyView:  # noqa: N802 - gRPC's name
+        """Put a policy of the federation before the officers."""
+        person = self._door.admit(context, Operation.FEDERATION_POLICY_PROPOSE)
+        content, filename = _policy_file(request)
+        return policy_view(
+            self._engine.ask_policies(
+                lambda book, now: book.propose(content, filename=filename, person=person, now=now)
+            )
+        )
+
+    @guarded
+    def SignPolicy(self, request: pb.SignedFile, context: grpc.ServicerContext) -> pb.PolicyView:  # noqa: N802 - gRPC's name
+        """Add an officer's signature."""
+        person = self._door.admit(context, Operation.FEDERATION_POLICY_APPROVE)
+        document = _bounded(request.document, limits.DOCUMENT_BYTES, "signed policy")
+        return policy_view(self._engine.ask_policies(lambda book, now: book.sign(document, person=person, now=now)))
+
+    @guarded
+    def RevokePolicy(self, request: pb.PolicyRevocation, context: grpc.ServicerContext) -> pb.PolicyView:  # noqa: N802 - gRPC's name
+        """End a policy by an officer's signed word."""
+        person = self._door.admit(context, Operation.FEDERATION_POLICY_REVOKE)
+        document = _bounded(request.document, limits.DOCUMENT_BYTES, "revocation")
+        digest = parse_digest(request.policy)
+        return policy_view(
+            self._engine.ask_policies(lambda book, now: book.revoke(digest, document, person=person, now=now))
+        )
+
+    @guarded
+    def ListPolicies(self, _request: pb.ListRequest, context: grpc.ServicerContext) -> pb.PolicyList:  # noqa: N802 - gRPC's name
+        """All policies of the federation, also proposed and ended ones."""
+        self._door.admit(context, Operation.FEDERATION_POLICY_READ)
+        stored = self._engine.ask_policies(lambda book, _now: book.listed())
+        return pb.PolicyList(policies=[policy_view(item) for item in stored])
+
+    @guarded
+    def PolicyHistory(self, request: pb.PolicyRequest, context: grpc.ServicerContext) -> pb.PolicyEvents:  # noqa: N802 - gRPC's name
+        """What happened to a policy, from the coordinator's log."""
+        self._door.admit(context, Operation.FEDERATION_POLICY_READ)
+        steps = self._engine.ask_policies(lambda book, _now: book.history(request.policy[:200]))
+        return pb.PolicyEvents(events=[event_view(item) for item in steps])
+
+    @guarded
+    def PolicyImpact(self, request: pb.PolicyFile, context: grpc.ServicerContext) -> pb.PolicyImpactReply:  # noqa: N802 - gRPC's name
+        """What a new version would have said to the jobs submitted here."""
+        self._door.admit(context, Operation.FEDERATION_POLICY_READ)
+        content, filename = _policy_file(request)
+        impacts = self._engine.ask_policies(lambda book, now: book.impact(content, filename=filename, now=now))
+        return pb.PolicyImpactReply(jobs=[impact_view(item) for item in impacts])
+
+
+def _policy_file(request: pb.PolicyFile) -> tuple[bytes, str]:
+    content = _bounded(request.content, limits.DOCUMENT_BYTES, "policy")
+    return content, fitted(request.filename, limit=_CODE_CHARACTERS) or "policy"
+
 
 def _verdict(verdict: pb.JobVerdict) -> pb.JobVerdict:
     """A node's answer, cut to what a policy can have to say."""
@@ -296,7 +352,11 @@ def _verdict(verdict: pb.JobVerdict) -> pb.JobVerdict:
         for reason in verdict.reasons[:_REASONS]
     ]
     return pb.JobVerdict(
-        job=parse_digest(verdict.job), accepted=verdict.accepted, reasons=reasons, policy=verdict.policy
+        job=parse_digest(verdict.job),
+        accepted=verdict.accepted,
+        reasons=reasons,
+        policy=verdict.policy,
+        federation_policies=[parse_digest(item) for item in verdict.federation_policies[:_REASONS]],
     )
 
 

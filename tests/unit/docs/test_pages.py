@@ -18,6 +18,7 @@ from fedseal_governance.datasets import load_schema
 from fedseal_governance.documents import Document, load_yaml
 from fedseal_governance.jobs import load_job
 from fedseal_governance.policy import load_policy
+from fedseal_governance.policy.cases import load_cases
 from fedseal_governance.policy.model import ConsentRules
 
 ROOT = Path(__file__).parents[3]
@@ -134,7 +135,11 @@ def test_yaml_samples_are_what_the_program_reads() -> None:
     for page in PAGES:
         for text in blocks(page, "yaml"):
             data = text.encode()
-            if text.startswith("policy:"):
+            if "\ncases:" in text:
+                load_cases(data, str(page))
+            elif text.startswith("consent:"):
+                load_yaml(data, str(page), ConsentPart)
+            elif text.startswith("policy:"):
                 load_policy(data, str(page))
             elif text.startswith("job:"):
                 load_job(data, str(page))

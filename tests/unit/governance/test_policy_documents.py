@@ -16,6 +16,7 @@ EXAMPLES = Path(__file__).parents[3] / "examples" / "heart-disease"
 CHANGES = {
     "policy": (b"policy: heart-risk-research", b"policy: other", Direction.OTHER),
     "version": (b"version: 3", b"version: 4", Direction.OTHER),
+    "level": (b"version: 3", b"version: 3\nlevel: federation", Direction.OTHER),
     "owner": (b"owner: Cleveland Clinic", b"owner: Other", Direction.OTHER),
     "datasets": (b"[heart-disease]", b"[heart-disease, lungs]", Direction.ALLOWED),
     "purposes.code": (b"DUO:0000006", b"DUO:0000011", Direction.FORBIDDEN),
@@ -60,6 +61,7 @@ CHANGES = {
     ),
     "approval.compliance_officers": (b"compliance_officers: 2", b"compliance_officers: 1", Direction.ALLOWED),
     "approval.node_operator_per_job": (b"per_job: false", b"per_job: true", Direction.FORBIDDEN),
+    "approval.federation_policy": (b"per_job: false", b"per_job: false, federation_policy: true", Direction.FORBIDDEN),
     "retention.audit_years": (b"audit_years: 10", b"audit_years: 5", Direction.OTHER),
     "retention.model_years": (b"model_years: 2", b"model_years: 0", Direction.OTHER),
     "valid.from": (b"2026-01-01", b"2026-02-01", Direction.FORBIDDEN),

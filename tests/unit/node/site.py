@@ -33,9 +33,10 @@ from fedseal_governance.database import Database
 from fedseal_governance.datasets import load_schema, register
 from fedseal_governance.errors import TamperError
 from fedseal_governance.participation import AttemptRow, attempts_of
-from fedseal_governance.policy import StoredPolicy, approve, propose
+from fedseal_governance.policy import Owner, StoredPolicy, approve, propose
 from fedseal_governance.policy.store import POLICY_TYPE
 from fedseal_governance.trust import Trust as DocumentTrust
+from fedseal_governance.vocabulary import PolicyLevel
 from fedseal_migrations import upgrade
 from tests.unit.node.papers import DATASET, ROWS, SCHEMA, consents_of, policy_with, table_of
 from tests.unit.node.parties import COORDINATOR, OFFICERS, ORGANISATION, Consortium, SettableClock
@@ -209,8 +210,11 @@ class Site:
 
     def approve_policy(self, content: bytes) -> StoredPolicy:
         """Propose a policy and let both officers sign it."""
+        owner = Owner(level=PolicyLevel.NODE, name=ORGANISATION)
+        proposer = self.consortium.parties[OFFICERS[0]].member
         stored = self.act(
-            lambda act: propose(act, content, filename="policy.yaml", organisation=ORGANISATION), actor="person/clerk"
+            lambda act: propose(act, content, filename="policy.yaml", owner=owner, proposer=proposer),
+            actor=proposer.label,
         )
         trust, digest = self.trust(), stored.digest
         for name in OFFICERS:

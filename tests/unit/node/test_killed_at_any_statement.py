@@ -11,8 +11,9 @@ from fedseal_crypto.dsse import sign_document
 from fedseal_governance.consent import import_consents, withdraw
 from fedseal_governance.database import Database
 from fedseal_governance.datasets import DatasetFacts, load_schema, register
-from fedseal_governance.policy import approve, propose
+from fedseal_governance.policy import Owner, approve, propose
 from fedseal_governance.policy.store import POLICY_TYPE
+from fedseal_governance.vocabulary import PolicyLevel
 from tests.unit.killing import assert_all_or_nothing
 from tests.unit.node.papers import DATASET, SCHEMA, consents_of, policy_with, pseudonyms, table_of
 from tests.unit.node.parties import NOW, OFFICERS, ORGANISATION, Consortium
@@ -44,7 +45,13 @@ def steps(consortium: Consortium, folder: Path) -> dict[str, Step]:
     return {
         "policy.propose": lambda node: node.run(
             "policy.propose",
-            lambda act: propose(act, content, filename="policy.yaml", organisation=ORGANISATION),
+            lambda act: propose(
+                act,
+                content,
+                filename="policy.yaml",
+                owner=Owner(level=PolicyLevel.NODE, name=ORGANISATION),
+                proposer=officers[0].member,
+            ),
             now=NOW,
             person=officers[0],
         ),

@@ -15,7 +15,7 @@ from fedseal_governance import participation
 from fedseal_governance.consent import withdraw
 from fedseal_governance.datasets import approve, registered
 from fedseal_governance.participation import AttemptState
-from fedseal_governance.policy import StoredPolicy, list_policies, revoke
+from fedseal_governance.policy import Rules, StoredPolicy, list_policies, revoke
 from fedseal_governance.runs import RoundKey
 from tests.unit.node.attempts import Coordinator, assert_counts, assert_refused
 from tests.unit.node.papers import DATASET, MINIMUM_RECORDS, ROWS, JobFile, policy_with, pseudonyms
@@ -221,8 +221,8 @@ def test_a_consent_ends_by_itself(own: Coordinator) -> None:
     """All consents of the tests end with 2029; here the clock is past that and nothing else is."""
     signed, now = own.job, NOW.replace(year=2030, month=1, day=2)
     policy = policy_of(own.site).document
-    assert own.site.ledger.usable(signed, policy, now=now - timedelta(days=1)).record_count == ROWS
-    assert own.site.ledger.usable(signed, policy, now=now).record_count == 0
+    assert own.site.ledger.usable(signed, Rules(node=policy), now=now - timedelta(days=1)).record_count == ROWS
+    assert own.site.ledger.usable(signed, Rules(node=policy), now=now).record_count == 0
 
 
 def test_no_log_names_a_person(coordinator: Coordinator) -> None:

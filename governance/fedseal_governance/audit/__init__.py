@@ -5,7 +5,7 @@ and `verify_proof` need nothing but public keys. The entry's rules are in `entri
 `_bundle_format`.
 """
 
-from fedseal_governance.audit.bundle import Exported
+from fedseal_governance.audit.bundle import Exported, verifier_source
 from fedseal_governance.audit.check import CheckedLog, check_log
 from fedseal_governance.audit.checkpoints import SignedCheckpoint
 from fedseal_governance.audit.entries import CLOCK_SET_BACK, CLOCK_TOLERANCE, Entry
@@ -56,6 +56,7 @@ __all__ = [
     "Verified",
     "Witness",
     "check_log",
+    "verifier_source",
     "verify_bundle",
     "verify_proof",
 ]

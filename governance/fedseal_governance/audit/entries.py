@@ -177,7 +177,7 @@ def _require_payload_free(entry_type: str, details: Mapping[str, object]) -> Non
 
 
 def _require_short(entry_type: str, text: str) -> None:
-    if len(text) > MAX_TEXT or _ENCODED.search(text) is not None:
+    if len(text) > MAX_ENCODED and (len(text) > MAX_TEXT or _ENCODED.search(text) is not None):
         raise EntryRefused(
             f"a text of {len(text)} characters in a {entry_type} entry is too long or looks like encoded "
             "binary; put it into a document and name its digest."

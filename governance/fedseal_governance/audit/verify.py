@@ -135,11 +135,11 @@ def _lines(text: str) -> list[str]:
 
 
 def _leaves(bundle: BundleReader) -> Iterator[Hash]:
+    """The listed hashes; a line that is none gives an empty one, which fits no root."""
     with bundle.open(form.LEAVES) as stream:
         while line := stream.readline(form.MAX_LEAF_LINE):
-            if _LEAF_LINE.fullmatch(line) is None:
-                return
-            yield Hash(bytes.fromhex(line[:-1].decode("ascii")))
+            right = _LEAF_LINE.fullmatch(line) is not None
+            yield Hash(bytes.fromhex(line[:-1].decode("ascii")) if right else b"")
 
 
 def _leaves_fit(bundle: BundleReader, checkpoint: Checkpoint) -> bool:

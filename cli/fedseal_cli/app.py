@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from fedseal_cli import (
     audit,
+    audit_compare,
     certificate,
     consent,
     coordinator,
@@ -30,6 +31,7 @@ from fedseal_cli import (
     model,
     node,
     policy,
+    retention,
     user,
 )
 from fedseal_cli.exit_codes import ExitCode, exit_code_of
@@ -140,9 +142,13 @@ for noun in (
     method,
     model,
     audit,
+    retention,
     database,
 ):
     app.add_typer(noun.app)
+
+# Their commands belong to another module's noun.
+_MORE_COMMANDS = (audit_compare,)
 
 
 app.command("demo", epilog="Example: fedseal demo --folder demo")(demo.demo)

@@ -22,10 +22,13 @@ from fedseal_governance.audit.errors import (
     LeavesWrong,
     NotCovered,
     ProofWrong,
+    ReconcileRefused,
     RolledBack,
 )
+from fedseal_governance.audit.links import LogLink, link_now
 from fedseal_governance.audit.log import AuditLog
 from fedseal_governance.audit.proofs import InclusionProof, ProvenEntry, verify_proof
+from fedseal_governance.audit.reconcile import Finding, Reconciliation, reconcile
 from fedseal_governance.audit.verify import Verified, verify_bundle
 from fedseal_governance.audit.witness import SeenCheckpoint, Witness
 
@@ -43,19 +46,25 @@ __all__ = [
     "EntryWrong",
     "ExportRefused",
     "Exported",
+    "Finding",
     "ForkDetected",
     "InclusionProof",
     "KeyMissing",
     "LeavesWrong",
+    "LogLink",
     "NotCovered",
     "ProofWrong",
     "ProvenEntry",
+    "ReconcileRefused",
+    "Reconciliation",
     "RolledBack",
     "SeenCheckpoint",
     "SignedCheckpoint",
     "Verified",
     "Witness",
     "check_log",
+    "link_now",
+    "reconcile",
     "verifier_source",
     "verify_bundle",
     "verify_proof",

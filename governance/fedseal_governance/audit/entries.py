@@ -43,6 +43,9 @@ CLOCK_TOLERANCE = timedelta(seconds=60)
 CLOCK_SET_BACK = "log.clock_set_back"
 """The type of the entry that admits a smaller time."""
 
+REMOVED = "document.removed"
+"""The type of the entry that remains of a deleted document."""
+
 _FIELDS = frozenset({"seq", "time", "log", "type", "actor", "subject", "details"})
 _TYPE = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)+")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)

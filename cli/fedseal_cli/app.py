@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 from fedseal_cli import (
     audit,
     audit_compare,
+    audit_stream,
     certificate,
     consent,
     coordinator,
@@ -148,7 +149,7 @@ for noun in (
     app.add_typer(noun.app)
 
 # Their commands belong to another module's noun.
-_MORE_COMMANDS = (audit_compare,)
+_MORE_COMMANDS = (audit_compare, audit_stream)
 
 
 app.command("demo", epilog="Example: fedseal demo --folder demo")(demo.demo)

@@ -32,6 +32,7 @@ EVERYTHING = "log"
 
 PLACED, RELEASED = "hold.placed", "hold.released"
 _MAX_REASON = 500
+_NAMED_JOBS = 8  # more would only fill the entry; the log names the document in each job's own entries
 
 
 class HoldRefused(RefusedError):
@@ -140,8 +141,8 @@ def note_removals(act: Act, log: AuditLog, removals: Iterable[Removal], *, offic
         for hold in holds:
             if not removal.jobs or any(hold.covers(job) for job in removal.jobs):
                 raise HoldRefused(f"{_named(hold.subject)} is held since entry {hold.entry}; nothing was deleted")
-        details = {"kind": removal.kind, "jobs": list(removal.jobs[:8]), "reason": removal.rule}
-        act.note(REMOVED, f"document/{removal.digest}", **details)
+        jobs = list(removal.jobs[:_NAMED_JOBS])
+        act.note(REMOVED, f"document/{removal.digest}", what=removal.kind, jobs=jobs, reason=removal.rule)
         count += 1
     return count
 

@@ -149,7 +149,7 @@ class _Walk:
             self.removed.append(
                 RemovedDocument(
                     subject=entry.subject,
-                    kind=str(entry.details.get("kind", "")),
+                    kind=str(entry.details.get("what", "")),
                     time=entry.time,
                     actor=entry.actor,
                     reason=str(entry.details.get("reason", "")),

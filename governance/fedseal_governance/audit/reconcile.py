@@ -18,10 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from fedseal_crypto.digests import Digest
-from fedseal_crypto.merkle import Hash, RunningRoot, leaf_hash
 from fedseal_crypto.notes import NoteVerifier
-from fedseal_governance.audit import _bundle_format as form
-from fedseal_governance.audit._bundle_reader import opened_bundle
 from fedseal_governance.audit.claims import (
     Absence,
     Claim,
@@ -34,7 +31,8 @@ from fedseal_governance.audit.claims import (
 from fedseal_governance.audit.entries import Entry
 from fedseal_governance.audit.errors import ReconcileRefused
 from fedseal_governance.audit.links import COSIGNED, LogLink
-from fedseal_governance.audit.verify import Verified, entry_lines, verify_bundle
+from fedseal_governance.audit.reading import bundle_documents, bundle_entries, roots_at
+from fedseal_governance.audit.verify import Verified, verify_bundle
 
 LIMITS = (
     "What neither log says stays unknown: two parties that leave out the same event agree. A claim that only one log "
@@ -42,6 +40,9 @@ LIMITS = (
 )
 
 _COORDINATOR_TYPES = frozenset({"job.submitted", "round.started"})
+_MAX_LINKS = 16 << 20
+"""Bytes of a document of commitments; ten thousand nodes have under a megabyte."""
+
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -143,13 +144,6 @@ class _Log:
     def vouched(self, size: int) -> None:
         """Another log knows this one up to here."""
         self.linked = max(size, self.linked or 0)
-
-
-def bundle_entries(path: Path) -> Iterator[Entry]:
-    """The entries of a bundle that was verified before."""
-    with opened_bundle(path) as bundle, bundle.open(form.ENTRIES) as stream:
-        for line in entry_lines(stream):
-            yield Entry.from_bytes(line)
 
 
 def _matters(entry: Entry) -> bool:
@@ -272,31 +266,10 @@ def _site_logs(path: Path, entry: Entry) -> Mapping[str, str]:
     """The commitments in an entry, or in the document that it names for a large federation."""
     found: object = entry.details.get("site_logs", {})
     if isinstance(found, str) and _DIGEST.fullmatch(found):
-        with opened_bundle(path) as bundle:
-            name = form.DOCUMENTS + found
-            if not bundle.has(name):
-                return {}
-            with bundle.open(name) as stream:
-                found = json.loads(stream.read(form.MAX_DOCUMENT))
+        found = json.loads(bundle_documents(path, [found], max_bytes=_MAX_LINKS).get(found, b"{}"))
     if not isinstance(found, Mapping):
         return {}
     return {str(node): str(commitment) for node, commitment in found.items()}
-
-
-def roots_at(path: Path, sizes: Iterable[int]) -> dict[int, Hash]:
-    """The roots of a verified bundle's tree at these sizes, as far as it has so many entries; one pass."""
-    wanted = set(sizes)
-    running, found = RunningRoot(), dict[int, Hash]()
-    if 0 in wanted:
-        found[0] = running.root()
-    if not wanted:
-        return found
-    with opened_bundle(path) as bundle, bundle.open(form.ENTRIES) as stream:
-        for line in entry_lines(stream):
-            running.add(leaf_hash(line))
-            if running.size in wanted:
-                found[running.size] = running.root()
-    return found
 
 
 def _size(entry: Entry) -> int:

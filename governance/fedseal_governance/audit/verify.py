@@ -92,7 +92,7 @@ class Verified:
     last_time: datetime | None
     documents: tuple[Digest, ...]
     unknown_files: tuple[str, ...]
-    removed: tuple[RemovedDocument, ...]
+    removed: tuple[RemovedDocument, ...] = ()
 
 
 def verify_bundle(path: Path, *, keys: Iterable[NoteVerifier] | None = None) -> Verified:

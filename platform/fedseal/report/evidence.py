@@ -21,6 +21,7 @@ from fedseal_governance.policy.model import load_policy
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MAX_POLICY = 1 << 20
+_MOST_SPANS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,20 @@ class LogEvidence:
     verified: Verified
     entries: tuple[Entry, ...]
     documents: Mapping[str, bytes]
+
+    @property
+    def sums_large_enough(self) -> bool:
+        """Whether each sum of this job was over at least as many nodes as its round had promised, and there is one."""
+        promised = {_address(entry): entry.details.get("minimum_cohort") for entry in self.of("round.started")}
+        sums = [(promised.get(_address(entry)), entry.details.get("survivors")) for entry in self.of("round.completed")]
+        return bool(sums) and all(
+            isinstance(minimum, int) and isinstance(survivors, list) and len(survivors) >= minimum
+            for minimum, survivors in sums
+        )
+
+    def of(self, kind: str) -> tuple[Entry, ...]:
+        """The entries of one type."""
+        return tuple(entry for entry in self.entries if entry.type == kind)
 
     def numbers(self, *types: str) -> tuple[int, ...]:
         """The numbers of the entries of these types."""
@@ -99,15 +114,23 @@ def _story(entry: Entry, documents: Mapping[str, bytes], view: FederationView | 
         return PolicyStory(title=title, signed_by="the signatures do not verify")
     if document.payload != content:
         return PolicyStory(title=title, signed_by="the signatures are on another file")
-    return PolicyStory(title=title, signed_by=", ".join(f"{item.name} ({item.organisation})" for item in members))
+    one = len({item.organisation for item in members}) == 1
+    names = ", ".join(str(item.name) if one else f"{item.name} ({item.organisation})" for item in members)
+    return PolicyStory(title=title, signed_by=f"{names} of {members[0].organisation}" if one else names)
+
+
+def _address(entry: Entry) -> tuple[object, ...]:
+    return tuple(entry.details.get(name) for name in ("stage", "round", "attempt"))
 
 
 def ranges(numbers: Iterable[int]) -> str:
-    """``2 to 5, 8``: numbers for a sentence."""
+    """``2 to 5, 8``: numbers for a sentence; many apart only as how many they are, and between which."""
     spans: list[list[int]] = []
     for number in sorted(set(numbers)):
         if spans and number == spans[-1][1] + 1:
             spans[-1][1] = number
         else:
             spans.append([number, number])
+    if len(spans) > _MOST_SPANS:
+        return f"{sum(last - first + 1 for first, last in spans)} from {spans[0][0]} to {spans[-1][1]}"
     return ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in spans)

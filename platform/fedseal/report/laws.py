@@ -182,11 +182,17 @@ def _gdpr(case: _Case) -> Iterator[Line]:
 def _confidentiality(case: _Case) -> Line:
     if not case.protected:
         return _uncovered("Art. 5(1)(f)", "confidentiality", "This job's contributions were not protected.")
+    if case.log is not None and case.log.numbers("round.completed") and not case.log.sums_large_enough:
+        return _uncovered(
+            "Art. 5(1)(f)",
+            "integrity and confidentiality",
+            "The log shows a sum over fewer data holders than promised.",
+        )
     return case.proved(
         "Art. 5(1)(f)",
         "integrity and confidentiality",
-        "For each released sum the log names the data holders in it, never fewer than the minimum. That no single "
-        "contribution could be read follows from the protocol's assumptions in section 4.",
+        "For each released sum the log names the data holders in it, never fewer than the round's minimum. That no "
+        "single contribution could be read follows from the protocol's assumptions in section 4.",
         ("round.completed",),
         short="Contributions are protected by the method that section 4 describes.",
     )
@@ -231,7 +237,7 @@ def _ai_act(case: _Case) -> Iterator[Line]:
     yield case.proved(
         "Art. 10",
         "data governance",
-        "All data holders had registered the same schema, which the log names. Whether the data is representative and "
+        "The log names the one schema that this job's data had to have. Whether the data is right, representative and "
         "examined for bias is not shown.",
         ("job.submitted",),
         short="The data holders register their data under one schema. Whether it is representative is not shown.",

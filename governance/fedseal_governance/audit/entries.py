@@ -43,6 +43,9 @@ CLOCK_TOLERANCE = timedelta(seconds=60)
 CLOCK_SET_BACK = "log.clock_set_back"
 """The type of the entry that admits a smaller time."""
 
+KEY_CHANGED = "log.key_changed"
+"""The type of the entry from which on checkpoints are signed with another key."""
+
 REMOVED = "document.removed"
 """The type of the entry that remains of a deleted document."""
 

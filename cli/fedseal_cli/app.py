@@ -32,6 +32,7 @@ from fedseal_cli import (
     model,
     node,
     policy,
+    record,
     retention,
     user,
 )
@@ -142,6 +143,7 @@ for noun in (
     job,
     method,
     model,
+    record,
     audit,
     retention,
     database,

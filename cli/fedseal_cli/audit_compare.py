@@ -8,7 +8,7 @@ import typer
 from fedseal_cli.audit import KeyOption, app, trusted_keys
 from fedseal_cli.commands import JsonOption, command
 from fedseal_cli.local_options import require_existing
-from fedseal_cli.output import note, print_fields, print_json, print_table, say
+from fedseal_cli.output import note, print_fields, print_json, print_table, say, wrapped
 
 if TYPE_CHECKING:
     from fedseal_governance.audit import Reconciliation
@@ -82,7 +82,7 @@ def _show(result: "Reconciliation") -> None:
             folding=1,
             empty="",
         )
-    note(LIMITS)
+    note(wrapped(LIMITS))
 
 
 def _entry(seq: int | None) -> str:

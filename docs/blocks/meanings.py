@@ -32,7 +32,7 @@ POLICY: Mapping[str, str] = {
     "approval": "who must agree",
     "approval.compliance_officers": "distinct officers of the owner who must sign; the proposer alone never suffices",
     "approval.node_operator_per_job": "`true`: the site's operator must agree to each job before it is submitted",
-    "retention": "how long evidence and models are to be kept; a duty for people, since nothing is deleted by itself",
+    "retention": "how long evidence and models are to be kept; deleted is only what an officer deletes with `fedseal retention apply`",
     "retention.audit_years": "the audit log",
     "retention.model_years": "models; 0 means until the job has ended",
     "valid": "when the policy may be in force",

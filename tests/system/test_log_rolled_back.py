@@ -36,7 +36,7 @@ def test_nodes_raise_the_alarm_and_stay_out_until_somebody_looks(idle: Federatio
         assert idle.nodes[node].wait() != 0
         assert "Stop contributing and call the administrator" in (idle.folder / node / "ALARM.txt").read_text()
         with open_party(idle.folder / node) as party:
-            types = [entry.type for entry in party.read(lambda session: list(evidence.log_entries(session, party)))]  # noqa: B023
+            types = [entry.type for entry in party.read(lambda session: list(evidence.log_entries(session, party)))]
         assert types[-1] == "witness.alarm"
     again = idle.start_node(NODES[0])
     assert again.wait() != 0

@@ -48,7 +48,7 @@ def assert_finished(federation: Federation, job: str, folder: Path) -> None:
 
 
 def assert_logs_verify(federation: Federation, folder: Path) -> None:
-    """Every party's log, exported as for an auditor, verifies without its database, and none contradicts another."""
+    """Every party's log, exported as for an auditor, verifies without its database, and no node's contradicts the coordinator's."""
     for name in ("authority", "coordinator", *NODES):
         bundle = folder / f"bundle-{name}"
         shutil.rmtree(bundle, ignore_errors=True)
@@ -56,7 +56,7 @@ def assert_logs_verify(federation: Federation, folder: Path) -> None:
             export_log(party, bundle)
         verified = verify_bundle(bundle)
         assert verified.size > 0
-    for node in NODES:
+    for node in federation.nodes:  # a hostile node that a test plays itself keeps no log, and is contradicted
         compared = reconcile(folder / "bundle-coordinator", folder / f"bundle-{node}")
         assert not compared.contradictions, compared.findings
 

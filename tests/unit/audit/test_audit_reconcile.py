@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
+from fedseal_crypto.canonical import canonical_json
+from fedseal_crypto.digests import sha256_hex
 from fedseal_governance.audit import AuditError, LogLink, ReconcileRefused, link_now, reconcile
 from fedseal_governance.audit.links import COSIGNED
 from fedseal_governance.audit.reconcile import Kind, Reconciliation
@@ -181,6 +183,21 @@ def test_a_coordinator_that_rewrites_its_past_has_other_roots_than_were_cosigned
     result = compared(forged, cleveland, tmp_path)
     assert any("they were rewritten" in item.sentence for item in result.findings)
     assert result.contradictions
+
+
+def test_many_commitments_are_a_document_that_the_entry_names(make_party: MakeParty, tmp_path: Path) -> None:
+    central, cleveland = make_party("central"), make_party("cleveland")
+    say(central, "job.submitted", "person/ada", nodes=ROSTER, name="heart")
+    say(cleveland, "job.accepted", "person/ada", policy="aa" * 32)
+    say(central, "job.accepted", "node/cleveland", policy="aa" * 32)
+    document = canonical_json({"cleveland": look(cleveland, central, 0), "hungary": "00" * 32})
+    say(central, "job.finished", record="ee" * 32, site_logs=sha256_hex(document))
+    say(cleveland, "job.ended", central.log.origin, record="ee" * 32, outcome="finished")
+    second = cleveland.export(tmp_path / "cleveland")
+    result = reconcile(central.export(tmp_path / "with", {sha256_hex(document): document}), second)
+    assert (result.findings, result.linked[1]) == ((), 1)
+    without = reconcile(central.export(tmp_path / "without"), second)
+    assert (without.findings, without.linked[1]) == ((), None)
 
 
 def test_an_older_bundle_is_not_called_a_lie(make_party: MakeParty, tmp_path: Path) -> None:

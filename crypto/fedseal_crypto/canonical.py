@@ -98,9 +98,7 @@ def _is_plain(value: object, depth: int) -> bool:
     if depth == 0:
         return False
     if isinstance(value, dict) and kind is dict:
-        return all(
-            type(key) is str and key.isascii() and _is_plain(item, depth - 1) for key, item in value.items()
-        )
+        return all(type(key) is str and key.isascii() and _is_plain(item, depth - 1) for key, item in value.items())
     return isinstance(value, list) and kind is list and all(_is_plain(item, depth - 1) for item in value)
 
 

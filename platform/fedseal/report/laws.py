@@ -140,6 +140,10 @@ def _gdpr(case: _Case) -> Iterator[Line]:
         ("job.submitted", "job.accepted", "job.declined", "round.started", "round.completed", "round.failed", *ENDS),
         short="The coordinator signs a record of each job and keeps a log; this report was made without verifying it.",
     )
+    yield from _gdpr_duties(case)
+
+
+def _gdpr_duties(case: _Case) -> Iterator[Line]:
     yield _organisational(
         "Art. 6, 9",
         "legal basis",

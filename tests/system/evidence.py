@@ -48,7 +48,7 @@ def assert_finished(federation: Federation, job: str, folder: Path) -> None:
 
 
 def assert_logs_verify(federation: Federation, folder: Path) -> None:
-    """Every party's log, exported as for an auditor, verifies without its database; none contradicts the coordinator's."""
+    """Every log, exported as for an auditor, verifies without its database; none contradicts the coordinator's."""
     for name in ("authority", "coordinator", *NODES):
         bundle = folder / f"bundle-{name}"
         shutil.rmtree(bundle, ignore_errors=True)

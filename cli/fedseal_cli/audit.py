@@ -14,6 +14,9 @@ from fedseal_cli.secrets_input import PassphraseFile
 
 if TYPE_CHECKING:
     from fedseal_crypto.notes import NoteVerifier
+    from fedseal_governance.audit import Verified
+
+_SHOWN_REMOVALS = 20
 
 app = noun(
     "audit",
@@ -143,7 +146,7 @@ def verify(
     if (bundle / PARTY_FILE).is_file():
         _verify_live(bundle, as_json=as_json)
         return
-    keys = _keys(key)
+    keys = trusted_keys(key)
     if bundle.is_file() and bundle.suffix != ".zip":
         _verify_proof(bundle, keys, as_json=as_json)
         return
@@ -159,6 +162,17 @@ def verify(
                 "pinned": verified.pinned,
                 "cosignatures": len(verified.cosignatures),
                 "documents": len(verified.documents),
+                "removed": [
+                    {
+                        "subject": item.subject,
+                        "kind": item.kind,
+                        "time": instant(item.time),
+                        "actor": item.actor,
+                        "reason": item.reason,
+                        "entry": item.entry,
+                    }
+                    for item in verified.removed
+                ],
             }
         )
         return
@@ -170,9 +184,15 @@ def verify(
             "Signed with": verified.log_key.vkey,
             "Witnesses": len(verified.cosignatures),
             "Documents": len(verified.documents),
+            "Removed": _removed_words(verified),
             "Verified": "yes",
         }
     )
+    for item in verified.removed[:_SHOWN_REMOVALS]:
+        say(
+            f"  entry {item.entry}: {_short(item.subject)} ({item.kind}) removed on {day(item.time)} by {item.actor}: "
+            f"{item.reason}"
+        )
     if not verified.pinned:
         note("The keys came from the bundle itself; compare them with what the party published, or give --key.")
 
@@ -256,10 +276,19 @@ def _verify_proof(file: Path, keys: "list[NoteVerifier] | None", *, as_json: boo
     )
 
 
-def _keys(texts: list[str] | None) -> "list[NoteVerifier] | None":
+def trusted_keys(texts: list[str] | None) -> "list[NoteVerifier] | None":
+    """The keys of ``--key``; None if there are none, which trusts those in the evidence."""
     from fedseal_crypto.notes import NoteVerifier
 
     return None if not texts else [NoteVerifier.from_vkey(text) for text in texts]
+
+
+def _removed_words(verified: "Verified") -> str:
+    if not verified.removed:
+        return "no document was deleted"
+    more = len(verified.removed) - _SHOWN_REMOVALS
+    tail = f"; the last {more} are not shown, see --json" if more > 0 else ""
+    return f"{len(verified.removed)} documents were deleted since; their digests remain{tail}"
 
 
 def _short(subject: str) -> str:

@@ -177,14 +177,22 @@ def stop(
     say(f"{summary.name} is {summary.state}: {summary.reason or reason}.")
 
 
-@command(app, "report", example="fedseal job report heart-risk --out report.html --as ada")
+@command(
+    app, "report", example="fedseal job report heart-risk --out report.html --bundle coordinator-audit.zip --as ada"
+)
 def report(
     job: JobArgument,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write the page (HTML).")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="Where to write it: HTML, or PDF if it ends in .pdf.")
+    ],
     as_: AsOption,
     bundle: Annotated[
         Path | None,
-        typer.Option("--bundle", metavar="BUNDLE", help="The coordinator's exported audit log, to verify it too."),
+        typer.Option(
+            "--bundle",
+            metavar="BUNDLE",
+            help="The coordinator's exported audit log; only with it is anything called proved.",
+        ),
     ] = None,
     coordinator: CoordinatorOption = None,
     passphrase_file: PassphraseFile = None,
@@ -193,26 +201,32 @@ def report(
     """Write one self-contained page on a job: what was computed, for whom, under which rules, and what was verified."""
     from fedseal.files import write_atomic
     from fedseal.folders import PartyFolder
-    from fedseal.report import FederationView, render_report
-    from fedseal_governance.audit import AuditError, Verified, verify_bundle
+    from fedseal.report import FederationView, LogEvidence, read_log, render_report, to_pdf
+    from fedseal.report.pdf import find_browser
+    from fedseal_governance.audit import AuditError
 
-    log: Verified | AuditError | None = None
+    as_pdf = out.suffix.lower() == ".pdf"
+    if as_pdf:
+        find_browser()  # before anything is fetched
     if bundle is not None:
         require_existing(bundle, what="an audit bundle")
-        try:
-            log = verify_bundle(bundle)
-        except AuditError as error:
-            log = error  # shown on the page: a reader must see that the evidence does not hold
     moment = now()
     party = PartyFolder.load(as_)
     with connected(as_, passphrase_file, coordinator) as client:
         detail = client.show_job(job)
         organisations = {item.node: item.organisation for item in client.nodes().nodes}
     view = FederationView(root=party.trust_root(), revocations=party.revocations(moment), organisations=organisations)
+    log: LogEvidence | AuditError | None = None
+    if bundle is not None:
+        try:
+            log = read_log(bundle, detail.summary.job)
+        except AuditError as error:
+            log = error  # shown on the page: a reader must see that the evidence does not hold
     page = render_report(detail, generated_at=moment, federation=view, log=log)
-    write_atomic(out, page)
+    content = to_pdf(page) if as_pdf else page
+    write_atomic(out, content)
     if as_json:
-        print_json({"report": str(out), "bytes": len(page), "state": detail.summary.state})
+        print_json({"report": str(out), "bytes": len(content), "state": detail.summary.state})
         return
     say(f"{out} is the report on {detail.summary.name} ({detail.summary.state}).")
 

@@ -51,7 +51,7 @@ POLICY: Mapping[str, str] = {
     "approval.node_operator_per_job": "`true`: the site's operator must agree to each job before it is submitted",
     "approval.federation_policy": "`true`: no job without a policy of the federation in force for its dataset, see "
     "[two levels](#two-levels)",
-    "retention": "how long evidence and models are to be kept; a duty for people, since nothing is deleted by itself",
+    "retention": "how long evidence and models are to be kept; officers delete what is due (`fedseal retention apply`)",
     "retention.audit_years": "the audit log",
     "retention.model_years": "models; 0 means until the job has ended",
     "valid": "when the policy may be in force",

@@ -26,6 +26,7 @@ from fedseal.rounds import RoundAddress
 from fedseal.trust import Trust
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal.wire.limits import TEXT_CHARACTERS
+from fedseal_crypto.canonical import canonical_json
 from fedseal_crypto.certificates import Member
 from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.dsse import SignedDocument
@@ -52,6 +53,8 @@ STEPS: tuple[Step, ...] = (
 )
 _NOTED_REFUSALS = 20
 """Of one answer; so many fit into one audit entry, and all are in the database."""
+_LINKS_IN_ENTRY = 64
+"""Commitments to nodes' logs that an entry holds itself; each has about 90 bytes."""
 
 MODEL, STATISTICS, STATE, BROADCAST, RECORD = "model", "statistics", "state", "broadcast", "job-record"
 
@@ -115,6 +118,8 @@ class Ledger:
         self._trust = trust
         self.artefacts = ArtefactFolder(folder)
         self.log = AuditLog(log_origin(member.federation, member.name), key)
+        # Newest commitment of each node to its own log. After a restart the nodes' next cosignatures bring them again.
+        self._site_logs: dict[str, str] = {}
 
     @property
     def certificate(self) -> bytes:
@@ -137,8 +142,11 @@ class Ledger:
 
         return self.database.run("audit.checkpoint", work)
 
-    def add_cosignature(self, witness: Member, *, checkpoint: str, line: str, now: datetime) -> None:
-        """Keep a node's cosignature of one of this log's checkpoints."""
+    def add_cosignature(self, witness: Member, *, checkpoint: str, line: str, link: bytes = b"", now: datetime) -> None:
+        """Keep a node's cosignature of one of this log's checkpoints.
+
+        ``link`` is the node's commitment to its own log, for the next entries of this one; empty if it sent none.
+        """
         size = Checkpoint.parse(checkpoint.partition("\n\n")[0] + "\n").size
         name = log_origin(witness.federation, witness.name)
         verifier = NoteVerifier(name=name, public=witness.public, kind=NoteKind.COSIGNATURE)
@@ -146,6 +154,8 @@ class Ledger:
             "audit.cosign",
             lambda session: self.log.add_cosignature(session, size=size, line=line, witness=verifier, now=now),
         )
+        if link:
+            self._site_logs[str(witness.name)] = link.hex()
 
     # -- jobs ------------------------------------------------------------------------------------------
 
@@ -309,6 +319,7 @@ class Ledger:
                 "reason": reason,
                 "record": self._keep(session, run.digest, RECORD, signed),
                 "model": model_digest,
+                **self._links_of(run.document.nodes),
             }
             self._note(session, now, f"job.{state.value}", self.member.label, f"job/{run.digest}", details)
             return signed
@@ -375,6 +386,7 @@ class Ledger:
                 "minimum_cohort": plan.parameters.minimum_cohort,
                 "broadcast": digest,
                 "context": plan.parameters.context0().hex(),
+                **self._links_of(plan.parameters.roster),
             }
             self._note(session, now, "round.started", self.member.label, f"job/{key.job}", details)
             return log_size
@@ -550,6 +562,13 @@ class Ledger:
         layout = Layout.plan(run.stage.method.vectors(run.plan()), cohort=len(roster))
         broadcast = self.artefacts.get(row.broadcast)
         return OpenedRound(plan=plan, layout=layout, broadcast=broadcast, broadcast_digest=Digest(row.broadcast))
+
+    def _links_of(self, nodes: Sequence[str]) -> dict[str, object]:
+        """The newest commitments of these nodes to their own logs, as a detail; many are a document."""
+        known = {node: self._site_logs[node] for node in sorted(nodes) if node in self._site_logs}
+        if len(known) <= _LINKS_IN_ENTRY:
+            return {"site_logs": known} if known else {}
+        return {"site_logs": self.artefacts.put(canonical_json(known))}
 
     def _move(self, session: Session, run: JobRun, state: str, size: int) -> None:
         row = runs.job(session, run.digest)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from fedseal.coordinator.attendance import Attendance
 from fedseal.coordinator.job_run import rounds_planned
 from fedseal.coordinator.ledger import Ledger
-from fedseal.errors import RefusalError
+from fedseal.errors import PeerFault, RefusalError
 from fedseal.foreign import fitted_all
 from fedseal.rounds import RoundAddress
 from fedseal.trust import Clock
@@ -19,6 +19,7 @@ from fedseal_crypto.certificates import Party
 from fedseal_crypto.digests import Digest
 from fedseal_crypto.dsse import SignedDocument
 from fedseal_crypto.masking import RoundParameters
+from fedseal_crypto.merkle import HASH_SIZE
 from fedseal_governance import runs
 from fedseal_governance.jobs import load_job
 from fedseal_governance.runs import JobState, RoundState
@@ -158,10 +159,14 @@ class Views:
         if session is None:
             sentence = f"{witness.name} is not present; attend first, then cosign"
             raise RefusalError(sentence)
+        if len(message.log_link) not in (0, HASH_SIZE):
+            sentence = f"a commitment to a log has {HASH_SIZE} bytes, this one {len(message.log_link)}"
+            raise PeerFault(sentence)
         self._ledger.add_cosignature(
             session.member,
             checkpoint=message.checkpoint.decode(),
             line=message.cosignature.decode(),
+            link=message.log_link,
             now=self._clock(),
         )
 

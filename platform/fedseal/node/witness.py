@@ -3,9 +3,13 @@
 A fork or a rewrite raises the alarm: the node notes it in its own log and takes part in nothing more until its
 operator has looked. A coordinator may change its key while it runs: a checkpoint with an unknown signature therefore
 first makes the node ask for the coordinator's certificate again, and raises the alarm if that does not explain it.
+What it cosigned it notes too, together with the state of its own log, and hands the coordinator a commitment to that
+state (``fedseal_governance.audit.links``).
 """
 
+import secrets
 from collections.abc import Callable
+from datetime import datetime
 from typing import Protocol
 
 import structlog
@@ -16,8 +20,9 @@ from fedseal.trust import Clock
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal_crypto.identity import IdentityKey
 from fedseal_crypto.notes import NoteUnsigned, NoteVerifier
-from fedseal_governance.audit import CheckpointWrong, ForkDetected, RolledBack
+from fedseal_governance.audit import AuditLog, CheckpointWrong, ForkDetected, RolledBack
 from fedseal_governance.audit import Witness as LogWitness
+from fedseal_governance.audit.links import COSIGNED, SALT_BYTES, link_now
 from fedseal_governance.database import Database
 from fedseal_governance.errors import TamperError
 
@@ -63,6 +68,7 @@ class Witness:
         self._alarm = alarm
         self._name = name
         self._witness = LogWitness(name, key)
+        self._own = AuditLog(name)
         self._doubts = 0
 
     def renew(self, key: IdentityKey) -> None:
@@ -93,17 +99,21 @@ class Witness:
             self._alarm(CheckpointWrong(f"the checkpoint offered by {log.name} is not text."))
             return
 
-        def work(session: Session) -> str:
-            return self._witness.check_and_cosign(session, note, log, proof=tuple(reply.consistency), now=self._clock())
+        salt = secrets.token_bytes(SALT_BYTES)
+
+        def work(session: Session) -> tuple[str, bytes]:
+            now = self._clock()
+            line = self._witness.check_and_cosign(session, note, log, proof=tuple(reply.consistency), now=now)
+            return line, self._note_cosigned(session, log, known, salt=salt, now=now)
 
         try:
-            line = self._database.run("witness.look", work)
+            line, link = self._database.run("witness.look", work)
         except (ForkDetected, RolledBack, CheckpointWrong) as error:
             self._doubt(error)
             return
         self._doubts = 0
         try:
-            self._source.cosign(pb.Cosignature(checkpoint=reply.checkpoint, cosignature=line.encode()))
+            self._source.cosign(pb.Cosignature(checkpoint=reply.checkpoint, cosignature=line.encode(), log_link=link))
         except RemoteError as error:
             _log.info("cosignature not delivered", sentence=str(error))
 
@@ -115,3 +125,18 @@ class Witness:
             self._source.attend_again()
             return
         self._alarm(error)
+
+    def _note_cosigned(self, session: Session, log: NoteVerifier, known: int, *, salt: bytes, now: datetime) -> bytes:
+        """Note a checkpoint that is news; returns the commitment to the own log, empty for a known checkpoint."""
+        seen = self._witness.last_seen(session, log.name)
+        if seen is None or seen.checkpoint.size == known:
+            return b""
+        link = link_now(session, self._own, salt=salt)
+        details = {
+            "size": seen.checkpoint.size,
+            "root": seen.checkpoint.root.hex(),
+            "own_log": link.to_details(),
+        }
+        actor = f"node/{self._own.origin.rpartition('/')[2]}"
+        self._own.append(session, time=now, type=COSIGNED, actor=actor, subject=log.name, details=details)
+        return bytes.fromhex(link.commitment)

@@ -25,7 +25,8 @@ SHOWING = {
     "invitations",
 }
 # Long-running services print one line when they are ready; what they say afterwards is their log.
-WITHOUT_JSON = {"federation serve", "coordinator run", "node run", "policy new"}
+# Three run until stopped; a stream has a format of its own, whose default is JSON lines.
+WITHOUT_JSON = {"federation serve", "coordinator run", "node run", "policy new", "audit stream"}
 
 
 def _walk(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -55,7 +56,9 @@ def test_the_command_map_is_complete() -> None:
         consent withdraw; consent status; consent history; consent impact; consent prove; job check; job submit;
         job list; job show; job watch; job stop; job report; protection plan; method list; method show; model list;
         model export; model verify; audit list; audit checkpoint;
-        audit export; audit verify; audit prove; db upgrade; db status
+        audit export; audit verify; audit prove; audit reconcile; audit stream; audit verifier; retention list;
+        retention apply; retention hold; retention release; retention holds; record export; record verify; db upgrade;
+        db status
     """
     for command in wanted.split(";"):
         assert tuple(command.split()) in COMMANDS, command

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fedseal_cli.app import build_command
-from fedseal_governance.audit import verify_bundle
+from fedseal_governance.audit import verifier, verify_bundle
 from fedseal_governance.datasets import load_schema
 from fedseal_governance.documents import Document, load_yaml
 from fedseal_governance.jobs import load_job
@@ -26,7 +26,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`(fedseal [a-z][^`\n]*)`")
-OUTSIDER = ROOT / "tests" / "unit" / "audit" / "outsider_verifier.py"
+OUTSIDER = Path(verifier.__file__)
 
 
 def blocks(page: Path, *languages: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal_crypto.identity import IdentityKey, PartyKind
 from fedseal_crypto.notes import NoteKind, NoteVerifier, log_origin, open_note
-from fedseal_governance.audit import AuditLog, CheckpointWrong, ForkDetected, RolledBack
+from fedseal_governance.audit import AuditLog, CheckpointWrong, ForkDetected, LogLink, RolledBack
 from fedseal_governance.database import Database
 from fedseal_migrations import upgrade
 from tests.unit.node.attempts import Coordinator
@@ -214,6 +214,24 @@ def test_the_log_is_looked_at_after_each_round_and_job(coordinator: Coordinator)
     coordinator.attempt().finish()
     coordinator.end()
     assert len(site.log.asked) == 2
+
+
+def test_what_was_cosigned_is_noted_with_the_state_of_the_own_log(site: Site, logs: Logs) -> None:
+    log = logs()
+    log.note("job/1", "job/2")
+    look(site, log.serve(0))
+    [entry] = site.audit("witness.cosigned")
+    link = LogLink.from_details(entry.log, entry.details["own_log"])
+    assert link is not None
+    assert (link.size, entry.subject, entry.details["size"]) == (entry.seq, ORIGIN, 2)
+    assert site.log.cosigned[-1].log_link.hex() == link.commitment
+    assert link.root.encode() not in site.log.cosigned[-1].SerializeToString()
+    look(site, log.serve(2))  # nothing new: cosigned again, and there is nothing to note
+    assert len(site.audit("witness.cosigned")) == 1
+    assert site.log.cosigned[-1].log_link == b""
+    log.note("job/3")
+    look(site, log.serve(2))
+    assert len({item.log_link for item in site.log.cosigned}) == 3
 
 
 def test_an_alarm_is_noted(site: Site) -> None:

@@ -681,17 +681,21 @@ class Cosignature(_message.Message):
 
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     COSIGNATURE_FIELD_NUMBER: _builtins.int
+    LOG_LINK_FIELD_NUMBER: _builtins.int
     checkpoint: _builtins.bytes
     cosignature: _builtins.bytes
+    log_link: _builtins.bytes
+    """32 bytes: a salted commitment to the state of the sender's own audit log"""
     def __init__(
         self,
         *,
         checkpoint: _builtins.bytes = ...,
         cosignature: _builtins.bytes = ...,
+        log_link: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "cosignature", b"cosignature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "cosignature", b"cosignature", "log_link", b"log_link"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -17,6 +17,8 @@ from typer.core import TyperGroup
 
 from fedseal_cli import (
     audit,
+    audit_compare,
+    audit_stream,
     certificate,
     consent,
     coordinator,
@@ -31,6 +33,9 @@ from fedseal_cli import (
     node,
     policy,
     protection,
+    record,
+    retention,
+    simulate,
     user,
 )
 from fedseal_cli.exit_codes import ExitCode, exit_code_of
@@ -141,10 +146,16 @@ for noun in (
     job,
     method,
     model,
+    record,
+    simulate,
     audit,
+    retention,
     database,
 ):
     app.add_typer(noun.app)
+
+# Their commands belong to another module's noun.
+_MORE_COMMANDS = (audit_compare, audit_stream)
 
 
 app.command("demo", epilog="Example: fedseal demo --folder demo")(demo.demo)

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 POLICY: Mapping[str, str] = {
     "policy": "name; all versions of one policy share it",
     "version": "must be higher than that of every version proposed before",
-    "owner": "the organisation whose compliance officers sign; must be the node's own, to the letter",
+    "level": "`node`: one data holder's rules. `federation`: rules for every site, see [two levels](#two-levels)",
+    "owner": "the organisation whose compliance officers sign; must be the node's own, to the letter. Of a policy of "
+    "the federation: the federation's name",
     "datasets": "names of the registered datasets it speaks for. No two policies in force may name the same one",
     "purposes": "what the data may be used for; a job for a narrower purpose is covered too, see [purposes](#purposes)",
     "purposes[].code": "code of the Data Use Ontology",
@@ -38,15 +40,42 @@ POLICY: Mapping[str, str] = {
     "consent": "which records may be used",
     "consent.required": "`true`: only records with a consent in force for the job's purpose",
     "consent.minimum_records": "fewer usable records than this, and the site does not contribute",
+    "consent.purpose_codes": "what a code in an imported FHIR consent stands for, beside the [built-in table]"
+    "(#codes-of-imported-consents): a purpose, or `none`. A key is a PurposeOfUse code, or `system|code`",
+    "data": "how far the data may move from what the site's operator approved",
+    "data.max_rows_changed_percent": "most rows added, removed or edited since the dataset was approved, in percent of "
+    "the approved number; 0: no change at all. Beyond it the site stops until the data is approved again",
     "approval": "who must agree",
-    "approval.compliance_officers": "distinct officers of the owner who must sign; the proposer alone never suffices",
+    "approval.compliance_officers": "distinct officers of the owner who must sign; the proposer alone never suffices. "
+    "Of a policy of the federation: of as many organisations, 2 or more",
     "approval.node_operator_per_job": "`true`: the site's operator must agree to each job before it is submitted",
-    "retention": "how long evidence and models are to be kept; a duty for people, since nothing is deleted by itself",
+    "approval.federation_policy": "`true`: no job without a policy of the federation in force for its dataset, see "
+    "[two levels](#two-levels)",
+    "retention": "how long evidence and models are to be kept; officers delete what is due (`fedseal retention apply`)",
     "retention.audit_years": "the audit log",
     "retention.model_years": "models; 0 means until the job has ended",
     "valid": "when the policy may be in force",
     "valid.from": "first day (UTC)",
     "valid.until": "last day (UTC)",
+}
+
+CASES: Mapping[str, str] = {
+    "policy": "the policy file, relative to this file; `--policy` names another",
+    "today": "day of the decisions; none: the policy's first day",
+    "cases": "the examples, at most 1,000",
+    "cases[].case": "what it shows, for people",
+    "cases[].job": "a job file, relative to this file",
+    "cases[].change": "other values for some of the job's keys, by dotted key, as `{method.rounds: 20}`; `null` "
+    "removes a key",
+    "cases[].facts": "what to assume about the site",
+    "cases[].facts.registered": "`false`: the dataset is not registered, or has changed since",
+    "cases[].facts.usable_records": "how many records could be used",
+    "cases[].facts.operator_agreed": "`false`: the operator has not agreed to the job",
+    "cases[].facts.federation_policy": "`false`: the federation has no policy in force for the dataset",
+    "cases[].facts.learner_digest": "digest of the learner's code; none: the approved one",
+    "cases[].today": "day of this decision",
+    "cases[].expect": "the verdict",
+    "cases[].clauses": "of a refusal: exactly these clauses refuse; empty: whichever",
 }
 
 JOB: Mapping[str, str] = {
@@ -90,10 +119,13 @@ SCHEMA: Mapping[str, str] = {
     "columns[].role": "`feature`: a job may use it. `target`: a job may predict it. `record_id`: the pseudonym to "
     "which consents refer. `ignored`: never read",
     "columns[].categories": "of a category: every value, in the order in which it is encoded",
-    "columns[].range": "of a number: smallest and largest value. A cell outside it is an error",
+    "columns[].range": "of a number or an image's pixels: smallest and largest value. What is outside is an error",
     "columns[].missing_values": "cells that mean “not measured”, besides the empty cell",
-    "columns[].positive": "of a category target: the values that count as yes",
+    "columns[].positive": "of a category target: the values that count as yes. With three or more categories it may be "
+    "left out; then the category itself is predicted",
     "columns[].unit": "of a number, for people",
+    "columns[].shape": "of an image: `[height, width]` or `[channels, height, width]`. Images lie in a safetensors "
+    "file beside the CSV file, under its name, one tensor per column in the order of the rows",
 }
 
 COORDINATOR: Mapping[str, str] = {

@@ -12,6 +12,7 @@ from fedseal_governance.consent import tables as consent_tables
 from fedseal_governance.datasets import tables as dataset_tables
 from fedseal_governance.policy import tables as policy_tables
 from fedseal_governance.runs import tables as run_tables
+from fedseal_governance.snapshots import tables as snapshot_tables
 
 MODULES = (
     audit_tables,
@@ -22,6 +23,7 @@ MODULES = (
     participation,
     policy_tables,
     run_tables,
+    snapshot_tables,
 )
 """The modules that define tables."""
 

@@ -18,7 +18,7 @@ from fedseal_crypto.errors import CryptoError
 from fedseal_governance.audit import AuditLog
 from fedseal_governance.datasets import list_registered
 from fedseal_governance.participation import NodeJobRow
-from fedseal_governance.policy.store import list_policies
+from fedseal_governance.policy import list_policies, pinning
 from fedseal_governance.runs import ArtefactRow, JobRow
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -56,6 +56,11 @@ def _stored(session: Session) -> Iterator[bytes]:
         yield policy.content
         if policy.signed is not None:
             yield policy.signed.to_json()
+    for pinned in pinning.pinned_policies(session):
+        yield pinned.signed.payload
+        yield pinned.signed.to_json()
+        if pinned.revocation is not None:
+            yield pinned.revocation.to_json()
     for registration in list_registered(session):
         yield registration.facts.schema_content
     for row in session.scalars(select(JobRow)):

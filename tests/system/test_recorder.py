@@ -54,7 +54,8 @@ FROM_NODES = {
     "Contribute": {*(f"header.{name}" for name in (*ADDRESS, "session", "message", "size")), "data"},
     "Download": {"digest", "job"},
     "FetchCheckpoint": {"known_size"},
-    "Cosign": {"checkpoint", "cosignature"},
+    # `log_link` is a salted hash of the state of the node's log: without the salt it tells nothing
+    "Cosign": {"checkpoint", "cosignature", "log_link"},
 }
 """Fields of the messages that nodes send; `payload`, `header.message` and `data` are looked into further below."""
 
@@ -100,9 +101,10 @@ ENTRIES = {
     "job.submitted": {"name", "purpose", "dataset", "schema", "nodes", "envelope"},
     "job.accepted": {"policy", "policy_envelope", "refusals"},
     "job.running": {"reason"},
-    "job.finished": {"reason", "record", "model"},
+    "job.finished": {"reason", "record", "model", "site_logs"},
     "round.started": {
         *("stage", "round", "attempt", "roster", "threshold", "minimum_cohort", "broadcast", "context"),
+        "site_logs",
     },
     "round.completed": {"stage", "round", "attempt", "survivors", "recovered", "state"},
 }

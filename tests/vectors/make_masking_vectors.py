@@ -41,9 +41,9 @@ from fedseal_crypto.masking import (
 )
 from fedseal_crypto.masking._keystream import MASK_KEY_SIZE, Mask, apply_masks
 from fedseal_crypto.masking._labels import Usage, derive_key, label
-from fedseal_crypto.masking._shamir import split_secret
 from fedseal_crypto.masking._shares import channel_key, pair_mask_key, self_mask_commitment, self_mask_key
 from fedseal_crypto.secret import SecretBytes
+from fedseal_crypto.shamir import split_secret
 
 FOLDER = Path(__file__).parent / "masking"
 UNSIGNED = "no negative values"  # the encoding vector whose layout says so

@@ -20,7 +20,7 @@ from fedseal_cli.demonstration.processes import Services
 from fedseal_cli.demonstration.screen import JobView, Screen
 from fedseal_cli.demonstration.setting import DATASET, HOSPITALS, Setting, prepare
 from fedseal_cli.demonstration.summary import Auc, Audit, Summary
-from fedseal_governance.audit import Verified, verify_bundle
+from fedseal_governance.audit import reconcile, verify_bundle
 from fedseal_governance.consent import in_force
 from fedseal_governance.jobs import JobDocument, load_job
 from fedseal_governance.participation import attempts_of, records_used
@@ -184,8 +184,9 @@ class Demonstration:
         screen.line(f"job record signed by {signer}; the model is the one it names")
         comparison = compare_all(setting, job, load_model(products.model))
         screen.table(comparison_table(comparison))
-        audit, log = self._audit()
-        evidence.write_report(products.report, detail, comparison, log, setting.party("coordinator"), now=now())
+        audit = self._audit()
+        bundle = Path(audit.bundle)
+        evidence.write_report(products.report, detail, comparison, bundle, setting.party("coordinator"), now=now())
         excluded = self._withdrawal_respected(detail.summary.job)
         summary = Summary(
             auc=_auc(comparison),
@@ -203,7 +204,7 @@ class Demonstration:
         summary.write(setting.folder / "summary.json")
         return summary
 
-    def _audit(self) -> tuple[Audit, Verified]:
+    def _audit(self) -> Audit:
         setting, screen = self._setting, self._screen
         screen.chapter("The audit log, verified as an auditor would")
         bundle = setting.folder / "audit-coordinator"
@@ -211,15 +212,21 @@ class Demonstration:
         verified = verify_bundle(bundle)
         witnesses = len(verified.cosignatures)
         screen.line(f"{entries} entries verified, checkpoint cosigned by {witnesses} witnesses", style="green")
+        agreed = contradictions = 0
         for hospital in HOSPITALS:
             own = setting.folder / f"audit-{hospital}"
             evidence.export_log(setting.party(hospital), own, now=now())
-            verify_bundle(own)
-        screen.line("the four hospitals' own logs verified too", style="green")
+            compared = reconcile(bundle, own)
+            agreed, contradictions = agreed + compared.agreed, contradictions + compared.contradictions
+        screen.line(
+            f"the four hospitals' own logs verified, and compared with it: {agreed} claims agree, "
+            f"{contradictions or 'none'} contradict",
+            style="green",
+        )
         copy = setting.folder / "audit-coordinator-forged"
         found, sentence = evidence.forged_copy_found(bundle, copy)
         screen.line(f"one byte of a copy flipped: {sentence}", style="yellow")
-        return Audit(bundle=str(bundle), verified=True, tampered_entry_found=found), verified
+        return Audit(bundle=str(bundle), verified=True, tampered_entry_found=found)
 
     def _withdrawal_respected(self, digest: str) -> bool:
         """Whether the withdrawn record was used before, and in no round that began after the withdrawal."""
@@ -228,14 +235,15 @@ class Demonstration:
             return False
         before, after = [], []
         with open_party(self._setting.party(WITHDRAWING_AT)) as node:
+            leaf = node.register(DATASET).key.leaf(observed.withdrawn)
             for row in node.read(lambda session: attempts_of(session, digest)):
                 key = RoundKey(job=row.job, stage=row.stage, round=row.round, attempt=row.attempt)
                 used = node.read(lambda session, key=key: records_used(session, key))  # type: ignore[misc]  # per loop
                 # the round after the one that had just completed may have begun before the withdrawal
                 if row.stage == TRAINING and row.round + 1 <= observed.withdrawn_after:
-                    before.append(observed.withdrawn in used)
+                    before.append(leaf in used)
                 elif row.stage != TRAINING or row.round + 1 > observed.withdrawn_after + 1:
-                    after.append(observed.withdrawn in used and row.stage != "statistics")
+                    after.append(leaf in used and row.stage != "statistics")
         return any(before) and bool(after) and not any(after)
 
 

@@ -20,6 +20,8 @@ from fedseal_governance.vocabulary import ColumnName, Name
 
 MAX_COLUMNS = 2_000
 MAX_CATEGORIES = 1_000
+MAX_SIDES = 4
+MAX_SIDE = 8_192
 
 Value = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
@@ -30,6 +32,7 @@ class ColumnType(StrEnum):
     NUMBER = "number"
     CATEGORY = "category"
     BOOLEAN = "boolean"
+    IMAGE = "image"
 
 
 class ColumnRole(StrEnum):
@@ -51,8 +54,12 @@ class Column(Document):
         categories: every value of a category, in the order in which it is encoded.
         range: smallest and largest value of a number, in the column's own unit.
         missing_values: cells that mean "not measured", besides the empty cell (0 for a cholesterol, say).
-        positive: values of a target that count as yes; none for a boolean.
+        positive: values of a target that count as yes; none for a boolean. A target with three or more
+            categories may leave it out: then the category itself is predicted.
         unit: of a number, for people.
+        shape: of an image, (height, width) or (channels, height, width). Images are not cells of the CSV file:
+            they lie beside it in a safetensors file of the same name, one tensor of shape (rows, *shape) per
+            column, in the order of the file's rows.
     """
 
     name: ColumnName
@@ -63,6 +70,12 @@ class Column(Document):
     missing_values: Annotated[tuple[str | int | float, ...], Field(max_length=100)] = ()
     positive: Annotated[tuple[Value, ...], Field(max_length=MAX_CATEGORIES)] = ()
     unit: Annotated[str, StringConstraints(max_length=40)] = ""
+    shape: Annotated[tuple[Annotated[int, Field(ge=1, le=MAX_SIDE)], ...], Field(max_length=MAX_SIDES)] = ()
+
+    @property
+    def classes(self) -> int:
+        """Of a target: what can be predicted; 2 for yes or no."""
+        return len(self.categories) if self.type is ColumnType.CATEGORY and not self.positive else 2
 
     @model_validator(mode="after")
     def _values_fit_type(self) -> "Column":
@@ -78,19 +91,29 @@ class Column(Document):
             )
         if len(set(self.categories)) != len(self.categories):
             raise fault(f"{where} lists a category twice", "keep one", key="categories")
-        if (self.type is ColumnType.NUMBER) != (self.range is not None):
-            wanted = "has no range" if self.range is None else "has a range but is not a number"
-            raise fault(f"{where} {wanted}", "write `range: [lowest, highest]`, for a number only", key="range")
+        ranged = self.type in (ColumnType.NUMBER, ColumnType.IMAGE)
+        if ranged != (self.range is not None):
+            wanted = "has no range" if self.range is None else "has a range but is neither a number nor an image"
+            raise fault(f"{where} {wanted}", "write `range: [lowest, highest]`, for numbers and images", key="range")
         if self.range is not None and not self.range[0] < self.range[1]:
             raise fault(f"the range of {where} is empty", "write the lower bound first", key="range")
+        if (self.type is ColumnType.IMAGE) != bool(self.shape):
+            wanted = "is an image without a shape" if not self.shape else "has a shape but is no image"
+            raise fault(f"{where} {wanted}", "write `shape: [height, width]`, for an image only", key="shape")
+        if self.type is ColumnType.IMAGE and self.missing_values:
+            raise fault(
+                f"{where} is an image", "remove `missing_values`; every row has its image", key="missing_values"
+            )
         self._check_positive(where)
         return self
 
     def _check_positive(self, where: str) -> None:
-        if self.role is ColumnRole.TARGET and self.type is ColumnType.NUMBER:
-            raise fault(f"{where} is a target but a number", "write `type: category` or `boolean`", key="type")
-        needed = self.role is ColumnRole.TARGET and self.type is ColumnType.CATEGORY
-        if needed != bool(self.positive):
+        if self.role is ColumnRole.TARGET and self.type in (ColumnType.NUMBER, ColumnType.IMAGE):
+            a_what = "a number" if self.type is ColumnType.NUMBER else "an image"
+            raise fault(f"{where} is a target but {a_what}", "write `type: category` or `boolean`", key="type")
+        is_category_target = self.role is ColumnRole.TARGET and self.type is ColumnType.CATEGORY
+        needed = is_category_target and len(self.categories) <= 2
+        if (needed and not self.positive) or (self.positive and not is_category_target):
             wanted = "does not say which values count as yes" if needed else "has `positive` but is no category target"
             raise fault(f"{where} {wanted}", "list them under `positive`, for a category target only", key="positive")
         unknown = [value for value in self.positive if value not in self.categories]

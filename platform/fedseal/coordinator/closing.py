@@ -16,6 +16,7 @@ from fedseal_crypto.canonical import canonical_json
 from fedseal_crypto.digests import sha256_hex
 from fedseal_crypto.masking import RoundParameters
 from fedseal_governance import runs
+from fedseal_governance.policy import pinning
 from fedseal_governance.records import (
     DisclosureRecord,
     JobRecord,
@@ -91,6 +92,7 @@ def make_record(session: Session, run: JobRun, *, federation: str, log_origin: s
         ),
         answers=tuple(_answer(item) for item in runs.answers(session, run.digest)),
         rounds=rounds,
+        federation_policies=pinning.bound_to(session, run.digest),
         records_used=next((item.figures[_ROWS_FIGURE] for item in rounds if _ROWS_FIGURE in item.figures), None),
         software={name: version(name) for name in _SOFTWARE} | {"python": platform.python_version()},
         federation=federation,

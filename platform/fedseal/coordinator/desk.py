@@ -28,6 +28,7 @@ from fedseal.coordinator.intake import ContributionArrived, MessageReported, Rou
 from fedseal.coordinator.job_run import JobRun, OpenedRound
 from fedseal.coordinator.ledger import EndedAttempt, JobState, Ledger, StoredJob
 from fedseal.coordinator.round_driver import RoundDriver
+from fedseal.coordinator.strictest import CommonPolicies, no_common_policies
 from fedseal.errors import PlatformError, RefusalError
 from fedseal.rounds import RoundAddress
 from fedseal.trust import Trust
@@ -57,6 +58,8 @@ class Surroundings:
     spool: Path
     later: Callable[[Callable[[], None]], None]
     """Run something a moment later, on another thread."""
+    common_policies: CommonPolicies = no_common_policies
+    """The federation's own policies for a dataset, now."""
 
 
 class JobDesk:
@@ -77,6 +80,7 @@ class JobDesk:
             settings=around.settings,
             last_sum=around.ledger.last_sum(stored.digest),
             now=now,
+            common_policies=around.common_policies,
         )
         self._pause_until: datetime | None = None
         self._last_end: pb.Instruction | None = None
@@ -259,7 +263,11 @@ class JobDesk:
         if roster is None:
             return
         document = self._stored.document
-        opened = self._run.open_round(roster, step_seconds=document.step_timeout_seconds)
+        opened = self._run.open_round(
+            roster,
+            step_seconds=document.step_timeout_seconds,
+            common=self._around.common_policies(document.dataset),
+        )
         address = opened.plan.address
         log_size = self._around.ledger.begin_round(opened, [item.identity_pem for item in roster], now=now)
         self._active = self._activate(opened, log_size, now)

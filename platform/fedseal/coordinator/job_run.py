@@ -28,6 +28,7 @@ from fedseal_crypto.encoding import Layout
 from fedseal_crypto.masking import ClientId, RingSum, RoundParameters, choose_parameters
 from fedseal_governance.datasets import DatasetSchema
 from fedseal_governance.jobs import JobDocument
+from fedseal_governance.policy import PolicyDocument
 
 SMALLEST_COHORT = 3
 """Two nodes cannot hide from each other: each subtracts itself from the sum."""
@@ -114,8 +115,15 @@ class JobRun:
         base = stage_plan(self.document, self.schema, self.stage, published=self.progress.published)
         return base.for_round(self.progress.round)
 
-    def open_round(self, roster: Sequence[Session], *, step_seconds: float) -> OpenedRound:
+    def open_round(
+        self, roster: Sequence[Session], *, step_seconds: float, common: Sequence[PolicyDocument] = ()
+    ) -> OpenedRound:
         """Make the parameters and the broadcast of the next attempt.
+
+        Args:
+            roster: the nodes of the round.
+            step_seconds: how long one step waits for a node.
+            common: the federation's own policies for the job's dataset.
 
         Raises:
             ParametersInvalid: the roster is smaller than three, or no graph withstands what the policies assume.
@@ -125,7 +133,7 @@ class JobRun:
         broadcast = pack_broadcast(plan, self.stage.method.broadcast(plan, self.progress.state))
         broadcast_digest = Digest(hashlib.sha256(broadcast).hexdigest())
         layout = Layout.plan(self.stage.method.vectors(plan), cohort=len(sessions))
-        parameters = self._parameters(sessions, layout, broadcast_digest)
+        parameters = self._parameters(sessions, layout, broadcast_digest, common)
         address = RoundAddress(self.digest, self.stage.name, self.progress.round, self.progress.attempt)
         round_plan = RoundPlan(
             address=address,
@@ -169,9 +177,11 @@ class JobRun:
         plan = stage_plan(self.document, self.schema, self.stages[stage], published=entered.published)
         return replace(entered, state=self.stages[stage].method.initial_state(plan))
 
-    def _parameters(self, sessions: Sequence[Session], layout: Layout, broadcast: Digest) -> RoundParameters:
-        # Every node computes this from its own policy and refuses anything weaker.
-        asked = strictest(policy_for(self.document.dataset, session) for session in sessions)
+    def _parameters(
+        self, sessions: Sequence[Session], layout: Layout, broadcast: Digest, common: Sequence[PolicyDocument]
+    ) -> RoundParameters:
+        # Every node computes this from its own policy and the federation's, and refuses anything weaker.
+        asked = strictest([*common, *(policy_for(self.document.dataset, session) for session in sessions)])
         group = choose_parameters(
             len(sessions), corrupted_fraction=asked.corrupted_fraction, dropout_fraction=asked.dropout_fraction
         )

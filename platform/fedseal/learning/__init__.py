@@ -1,6 +1,6 @@
 """Local data, learners, metrics and model files: everything that happens at one party, without federation."""
 
-from fedseal.learning.data import LocalData, load_dataset
+from fedseal.learning.data import LocalData, dataset_files, load_dataset
 from fedseal.learning.determinism import use_deterministic_torch
 from fedseal.learning.errors import (
     DatasetError,
@@ -9,8 +9,8 @@ from fedseal.learning.errors import (
     TrainingFailed,
     UnknownPlugin,
 )
-from fedseal.learning.fingerprint import content_digest
-from fedseal.learning.learner import Examples, FitRequest, FitResult, GradientCorrection, Learner
+from fedseal.learning.fingerprint import Fingerprint, content_digest, fingerprint
+from fedseal.learning.learner import Examples, FitRequest, FitResult, GradientCorrection, Learner, ParameterRole
 from fedseal.learning.metrics import Metrics, PredictionSums, evaluate, metrics_of, prediction_sums
 from fedseal.learning.model_file import (
     Model,
@@ -29,6 +29,7 @@ from fedseal.learning.tensors import NamedTensors, Shape, Shapes, Tensor, pack_t
 __all__ = [
     "DatasetError",
     "Examples",
+    "Fingerprint",
     "FitRequest",
     "FitResult",
     "GradientCorrection",
@@ -40,6 +41,7 @@ __all__ = [
     "ModelDescription",
     "NamedTensors",
     "Origin",
+    "ParameterRole",
     "PredictionSums",
     "SettingsRefused",
     "Shape",
@@ -50,7 +52,9 @@ __all__ = [
     "UnknownPlugin",
     "build_model",
     "content_digest",
+    "dataset_files",
     "evaluate",
+    "fingerprint",
     "job_data",
     "learner_class",
     "learner_digest",

@@ -1,4 +1,4 @@
-"""A node's dataset in memory: read from CSV, checked cell by cell against its schema.
+"""A node's dataset in memory: a CSV file, and images beside it, checked cell by cell against the schema.
 
 Rules this module keeps:
 - What is loaded fits the schema completely; the first thing that does not is refused with file, line and
@@ -12,8 +12,8 @@ It leaves out consent (`fedseal.learning.split.job_data`) and registration (``fe
 
 import csv
 import io
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fedseal.learning.errors import DatasetError
+from fedseal.learning.images import Images, images_file, load_images
 from fedseal_governance.datasets import Column, ColumnRole, ColumnType, DatasetSchema
 
 MAX_DATASET_BYTES = 1 << 30  # read whole into memory; some ten million clinical rows
@@ -37,16 +38,21 @@ class LocalData:
         frame: One column per feature and target, in the schema's order. Numbers are float64, booleans 0.0 or
             1.0, NaN where not measured; categories are str, None where not measured.
         record_ids: The record (patient pseudonym) of each row, unique.
+        images: One array per image column, of shape (rows, *shape), uint8 or float32.
     """
 
     schema: DatasetSchema
     frame: pd.DataFrame
     record_ids: tuple[str, ...]
+    images: Mapping[str, Images] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check that rows and identifiers belong together."""
+        """Check that rows, identifiers and images belong together."""
         if len(self.record_ids) != len(self.frame):
             raise ValueError(f"{len(self.record_ids)} record ids for {len(self.frame)} rows")
+        for name, images in self.images.items():
+            if len(images) != len(self.frame):
+                raise ValueError(f"{len(images)} images in {name} for {len(self.frame)} rows")
 
     @property
     def row_count(self) -> int:
@@ -61,31 +67,50 @@ class LocalData:
     def rows(self, chosen: NDArray[np.bool_]) -> "LocalData":
         """Only the rows where ``chosen``, of shape (row_count,), is true."""
         kept = tuple(record for record, keep in zip(self.record_ids, chosen, strict=True) if keep)
-        return LocalData(schema=self.schema, frame=self.frame.loc[chosen].reset_index(drop=True), record_ids=kept)
+        return LocalData(
+            schema=self.schema,
+            frame=self.frame.loc[chosen].reset_index(drop=True),
+            record_ids=kept,
+            images={name: images[chosen] for name, images in self.images.items()},
+        )
 
     def labels(self, target: Column) -> NDArray[np.float64]:
-        """1.0 where the target says yes, else 0.0; shape (row_count,)."""
-        return binary_labels(self.frame[target.name], target)
+        """The class of each row, 0.0 to ``target.classes`` - 1; of two classes 1.0 is yes. Shape (row_count,)."""
+        return class_labels(self.frame[target.name], target)
 
 
-def binary_labels(values: "pd.Series[float] | pd.Series[str]", target: Column) -> NDArray[np.float64]:
-    """A target column as 0.0 and 1.0, by the schema's ``positive`` values (a boolean target needs none)."""
+def class_labels(values: "pd.Series[float] | pd.Series[str]", target: Column) -> NDArray[np.float64]:
+    """A target column as class numbers.
+
+    A boolean is its own class; a category target with ``positive`` values is 1 for those and 0 for others, one
+    without is the place of its value among the categories.
+    """
     if target.type is ColumnType.BOOLEAN:
         return np.asarray(values, dtype=np.float64)
-    return np.asarray(values.isin(list(target.positive)), dtype=np.float64)
+    if target.positive:
+        return np.asarray(values.isin(list(target.positive)), dtype=np.float64)
+    place = {category: float(index) for index, category in enumerate(target.categories)}
+    return np.asarray(values.map(place), dtype=np.float64)
 
 
 def load_dataset(path: Path, schema: DatasetSchema) -> LocalData:
-    """Read and check a dataset's CSV file (UTF-8, comma, header line).
+    """Read and check a dataset's CSV file (UTF-8, comma, header line) and the images beside it, if it has any.
 
     Raises:
-        DatasetError: The file is missing, empty, binary, or differs from the schema.
+        DatasetError: A file is missing, empty, of another kind, or differs from the schema.
     """
-    return parse_dataset(_read_text(path), schema, source=path.name)
+    data = parse_dataset(_read_text(path), schema, source=path.name)
+    return replace(data, images=load_images(path, schema, rows=data.row_count))
+
+
+def dataset_files(path: Path, schema: DatasetSchema) -> tuple[Path, ...]:
+    """Every file that `load_dataset` reads."""
+    images = images_file(path, schema)
+    return (path,) if images is None else (path, images)
 
 
 def parse_dataset(text: str, schema: DatasetSchema, *, source: str) -> LocalData:
-    """Check the text of a CSV file; ``source`` names it in sentences.
+    """Check the text of a CSV file, without images; ``source`` names it in sentences.
 
     Raises:
         DatasetError: The text differs from the schema.
@@ -93,7 +118,8 @@ def parse_dataset(text: str, schema: DatasetSchema, *, source: str) -> LocalData
     table = _read_table(text, source)
     _check_header(table.header, schema, source)
     record_ids = _record_ids(table, schema.record_id.name)
-    kept = [column for column in schema.columns if column.role in {ColumnRole.FEATURE, ColumnRole.TARGET}]
+    used = {ColumnRole.FEATURE, ColumnRole.TARGET}
+    kept = [column for column in _cells(schema) if column.role in used]
     frame = pd.DataFrame({column.name: _parse_column(table, column) for column in kept}, index=range(len(record_ids)))
     return LocalData(schema=schema, frame=frame, record_ids=record_ids)
 
@@ -167,8 +193,13 @@ def _read_table(text: str, source: str) -> _Table:
     return _Table(source=source, header=header, cells=cells, lines=lines)
 
 
+def _cells(schema: DatasetSchema) -> list[Column]:
+    """The columns of the CSV file: all but images."""
+    return [column for column in schema.columns if column.type is not ColumnType.IMAGE]
+
+
 def _check_header(header: list[str], schema: DatasetSchema, source: str) -> None:
-    expected = [column.name for column in schema.columns]
+    expected = [column.name for column in _cells(schema)]
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise DatasetError(source, f"has the column {', '.join(twice)} more than once.", line=1)

@@ -8,16 +8,19 @@ Rules this module keeps:
 
 Layout of a row: for each feature in the job's order, a number or boolean gives ``[(x - mean) / scale,
 is_missing]`` (0 stands for the mean where missing), a category gives one indicator per category and
-``is_missing``.
+``is_missing``, an image gives its pixels row by row, scaled by the schema's range to [0, 1].
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from fedseal.learning.data import LocalData
+from fedseal.learning.images import Images, scaled
 from fedseal.learning.tensors import NamedTensors, Shapes, Tensor, check_tensors
 from fedseal_governance.datasets import Column, ColumnType
 
@@ -27,12 +30,12 @@ SCALE = "scale"
 
 def measured_columns(features: Sequence[Column]) -> tuple[Column, ...]:
     """The features that have a mean: numbers and booleans, in order."""
-    return tuple(column for column in features if column.type is not ColumnType.CATEGORY)
+    return tuple(column for column in features if column.type in (ColumnType.NUMBER, ColumnType.BOOLEAN))
 
 
 def encoded_width(features: Sequence[Column]) -> int:
     """Length of an encoded row."""
-    return sum(len(_position_names(column)) for column in features)
+    return sum(_width(column) for column in features)
 
 
 def encoder_statistics(published: NamedTensors) -> dict[str, Tensor]:
@@ -80,28 +83,43 @@ class TabularEncoder:
         """Length of an encoded row."""
         return encoded_width(self.features)
 
-    def encode(self, frame: pd.DataFrame) -> NDArray[np.float32]:
+    def encode_rows(self, data: LocalData) -> NDArray[np.float32]:
+        """`encode` of a dataset's rows."""
+        return self.encode(data.frame, data.images)
+
+    def encode(self, frame: pd.DataFrame, images: Mapping[str, Images] | None = None) -> NDArray[np.float32]:
         """Encode checked rows.
 
         Args:
             frame: As in `LocalData.frame`; may have further columns.
+            images: As in `LocalData.images`.
 
         Returns:
             Shape (rows, width), finite.
         """
         place = {column.name: index for index, column in enumerate(measured_columns(self.features))}
-        blocks = []
+        blocks: list[NDArray[np.float64] | NDArray[np.float32]] = []
         for column in self.features:
             if column.name in place:
                 index = place[column.name]
                 mean, scale = self.statistics[MEAN][index], self.statistics[SCALE][index]
                 blocks.append(_standardised(frame[column.name].to_numpy(dtype=np.float64), mean, scale))
+            elif column.type is ColumnType.IMAGE:
+                blocks.append(scaled((images or {})[column.name], column))
             else:
                 blocks.append(_one_hot(frame[column.name], column.categories))
         return np.concatenate(blocks, axis=1, dtype=np.float32) if blocks else np.zeros((len(frame), 0), np.float32)
 
 
+def _width(column: Column) -> int:
+    if column.type is ColumnType.IMAGE:
+        return math.prod(column.shape)
+    return len(column.categories) + 1 if column.type is ColumnType.CATEGORY else 2
+
+
 def _position_names(column: Column) -> tuple[str, ...]:
+    if column.type is ColumnType.IMAGE:
+        return tuple(f"{column.name}[{position}]" for position in range(_width(column)))
     if column.type is ColumnType.CATEGORY:
         return (*(f"{column.name}={category}" for category in column.categories), f"{column.name} missing")
     return (column.name, f"{column.name} missing")

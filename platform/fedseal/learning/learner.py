@@ -1,7 +1,8 @@
 """What a learner is: local training code behind four functions, without any knowledge of federation.
 
 Rules a learner keeps:
-- Its parameters are named tensors; names and shapes follow from the input's width and its settings alone.
+- Its parameters are named tensors; names and shapes follow from the input's width and its settings alone. Running
+  statistics of normalisation layers are among them.
 - The same request gives the same result, bit for bit, on the same machine; every random choice comes from a
   seed.
 - It refuses to return NaN: `TrainingFailed` instead.
@@ -14,6 +15,7 @@ settings.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -23,13 +25,22 @@ from pydantic import BaseModel
 from fedseal.learning.tensors import NamedTensors, Shapes
 
 
+class ParameterRole(StrEnum):
+    """What a tensor is for in its model; personalisation methods keep some roles at the node."""
+
+    BASE = "base"
+    HEAD = "head"
+    NORMALISATION = "normalisation"
+    STATISTICS = "statistics"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examples:
     """Encoded rows with their labels.
 
     Attributes:
         inputs: float32, shape (rows, ...), finite.
-        labels: 0.0 or 1.0, shape (rows,).
+        labels: The class of each row, 0.0 to classes - 1, shape (rows,).
     """
 
     inputs: NDArray[np.float32]
@@ -83,16 +94,18 @@ class FitResult:
         loss: Mean training loss over all rows and epochs, without regularisation.
         steps: Optimiser steps taken (tau in FedNova and SCAFFOLD).
         learning_rate: Step size of each of them.
+        momentum: Of the optimiser, 0 <= momentum < 1; some methods are only defined without.
     """
 
     parameters: NamedTensors
     loss: float
     steps: int
     learning_rate: float
+    momentum: float = 0.0
 
 
 class Learner(Protocol):
-    """Local training code for binary outcomes; constructed as ``LearnerClass(settings)``."""
+    """Local training code for a classifier; constructed as ``LearnerClass(settings)``."""
 
     name: ClassVar[str]
     title: ClassVar[str]
@@ -103,6 +116,9 @@ class Learner(Protocol):
 
     def parameter_shapes(self, width: int) -> Shapes:
         """Names and shapes of the parameters for inputs of shape (rows, width)."""
+
+    def roles(self, width: int) -> Mapping[str, ParameterRole]:
+        """What each parameter is for: by the type of its layer, never by its name."""
 
     def initial_parameters(self, width: int, seed: int) -> NamedTensors:
         """Where training starts; the same for the same seed on every machine."""
@@ -115,7 +131,7 @@ class Learner(Protocol):
         """
 
     def predict(self, parameters: NamedTensors, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Probability of a positive outcome, shape (rows,).
+        """Probabilities: of the outcome, shape (rows,); of three or more classes, shape (rows, classes).
 
         Raises:
             TrainingFailed: The parameters give values that are not finite.

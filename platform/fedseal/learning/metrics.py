@@ -1,4 +1,8 @@
-"""Figures of a binary classifier from sums over patients, so that no party needs another's predictions.
+"""Figures of a classifier from sums over patients, so that no party needs another's predictions.
+
+With two classes a patient has or has not the outcome, and the model gives its probability. With more, the model's
+answer is its likeliest class: then "positives" are patients for whom that was right, "negatives" those for whom it
+was wrong, both by the probability of that class.
 
 Rules this module keeps:
 - Everything is computed from class-wise histograms of the predicted probability and three plain sums; sums of
@@ -6,7 +10,8 @@ Rules this module keeps:
 - What cannot be computed (one class absent, no patients) is NaN, never a made-up number.
 
 References: AUC as the Mann-Whitney statistic (Hanley and McNeil 1982, Radiology 143); expected calibration
-error (Naeini, Cooper, Hauskrecht 2015, AAAI) with equal-width bins; Brier 1950.
+error (Naeini, Cooper, Hauskrecht 2015, AAAI; for several classes of the likeliest one, Guo et al. 2017, ICML) with
+equal-width bins; Brier 1950, for several classes summed over them (0 to 2).
 """
 
 from dataclasses import dataclass
@@ -25,11 +30,12 @@ class PredictionSums:
     """Sums over patients; add those of two groups to get those of their union.
 
     Attributes:
-        positives: Patients with the outcome, by bin of predicted probability, shape (BINS,).
-        negatives: Patients without it, shape (BINS,).
+        positives: Patients with the outcome (of several classes: predicted rightly), by bin of predicted
+            probability, shape (BINS,).
+        negatives: Patients without it (predicted wrongly), shape (BINS,).
         confidence: Sum of predicted probability, by calibration bin, shape (CALIBRATION_BINS,).
         log_loss: Sum of -log(probability of what happened), each at most WORST_LOG_LOSS.
-        squared_error: Sum of (probability - label)^2.
+        squared_error: Sum of (probability - indicator)^2, over the classes if there are several.
     """
 
     positives: NDArray[np.float64]
@@ -45,12 +51,12 @@ class Metrics:
 
     Attributes:
         patients: How many.
-        auc: Area under the ROC curve; patients in one bin count as ties.
+        auc: Area under the ROC curve; patients in one bin count as ties. Undefined for several classes.
         auc_uncertainty: How far binning can have moved ``auc``, either way.
-        accuracy: Share where (probability >= 0.5) is what happened.
+        accuracy: Share where (probability >= 0.5), or the likeliest class, is what happened.
         calibration_error: Expected calibration error, 0 is best.
         log_loss: Mean, natural logarithm.
-        brier: Mean squared error of the probability.
+        brier: Mean squared error of the probability, summed over the classes if there are several.
     """
 
     patients: int
@@ -78,26 +84,24 @@ def prediction_sums(probabilities: NDArray[np.float64], labels: NDArray[np.float
     """Sum up one group of patients.
 
     Args:
-        probabilities: In [0, 1], shape (patients,).
-        labels: 0.0 or 1.0, shape (patients,).
+        probabilities: In [0, 1], shape (patients,); of several classes (patients, classes), rows sum to 1.
+        labels: Class of each, shape (patients,); of two classes 1.0 is the outcome.
     """
-    fine = _bin(probabilities, BINS)
+    if probabilities.ndim == 2:
+        return _class_sums(probabilities, labels.astype(np.int64))
     happened = np.where(labels == 1, probabilities, 1 - probabilities)
-    losses = -np.log(np.maximum(happened, np.exp(-WORST_LOG_LOSS)))
-    return PredictionSums(
-        positives=_summed(fine, labels, BINS),
-        negatives=_summed(fine, 1 - labels, BINS),
-        confidence=_summed(fine // (BINS // CALIBRATION_BINS), probabilities, CALIBRATION_BINS),
-        log_loss=float(losses.sum()),
-        squared_error=float(((probabilities - labels) ** 2).sum()),
-    )
+    return _sums(probabilities, labels, happened, float(((probabilities - labels) ** 2).sum()))
 
 
-def metrics_of(sums: PredictionSums) -> Metrics:
+def metrics_of(sums: PredictionSums, *, classes: int = 2) -> Metrics:
     """The figures of the patients that were summed."""
     patients = float(sums.positives.sum() + sums.negatives.sum())
-    auc, uncertainty = _auc(sums.positives, sums.negatives)
-    right = sums.positives[BINS // 2 :].sum() + sums.negatives[: BINS // 2].sum()
+    if classes == 2:
+        auc, uncertainty = _auc(sums.positives, sums.negatives)
+        right = sums.positives[BINS // 2 :].sum() + sums.negatives[: BINS // 2].sum()
+    else:
+        auc, uncertainty = float("nan"), float("nan")
+        right = sums.positives.sum()
     return Metrics(
         patients=round(patients),
         auc=auc,
@@ -111,14 +115,40 @@ def metrics_of(sums: PredictionSums) -> Metrics:
 
 def evaluate(probabilities: NDArray[np.float64], labels: NDArray[np.float64]) -> Metrics:
     """The figures of one group whose predictions are at hand."""
-    return metrics_of(prediction_sums(probabilities, labels))
+    classes = probabilities.shape[1] if probabilities.ndim == 2 else 2
+    return metrics_of(prediction_sums(probabilities, labels), classes=classes)
 
 
 def exact_auc(probabilities: NDArray[np.float64], labels: NDArray[np.float64]) -> float:
-    """AUC without binning, for comparisons on one machine; NaN when only one class is present."""
-    if len(np.unique(labels)) < 2:
+    """AUC without binning, for comparisons on one machine; NaN with one class or several."""
+    if probabilities.ndim == 2 or len(np.unique(labels)) < 2:
         return float("nan")
     return float(roc_auc_score(labels, probabilities))
+
+
+def _class_sums(probabilities: NDArray[np.float64], actual: NDArray[np.int64]) -> PredictionSums:
+    rows, classes = probabilities.shape
+    right = (probabilities.argmax(axis=1) == actual).astype(np.float64)
+    sure = probabilities.max(axis=1, initial=0.0)
+    squares = (probabilities - np.eye(classes)[actual]) ** 2
+    return _sums(sure, right, probabilities[np.arange(rows), actual], float(squares.sum()))
+
+
+def _sums(
+    probabilities: NDArray[np.float64],
+    positives: NDArray[np.float64],
+    happened: NDArray[np.float64],
+    squared_error: float,
+) -> PredictionSums:
+    fine = _bin(probabilities, BINS)
+    losses = -np.log(np.maximum(happened, np.exp(-WORST_LOG_LOSS)))
+    return PredictionSums(
+        positives=_summed(fine, positives, BINS),
+        negatives=_summed(fine, 1 - positives, BINS),
+        confidence=_summed(fine // (BINS // CALIBRATION_BINS), probabilities, CALIBRATION_BINS),
+        log_loss=float(losses.sum()),
+        squared_error=squared_error,
+    )
 
 
 def _bin(probabilities: NDArray[np.float64], bins: int) -> NDArray[np.int64]:

@@ -12,6 +12,7 @@ Rules this module keeps:
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -24,7 +25,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fedseal.files import read_limited
 from fedseal.learning.data import parse_values
 from fedseal.learning.encoder import TabularEncoder, encoded_width, encoder_shapes, encoder_statistics
-from fedseal.learning.errors import TensorsRefused
+from fedseal.learning.errors import DatasetError, TensorsRefused
+from fedseal.learning.images import Images
 from fedseal.learning.learner import Learner
 from fedseal.learning.plugins import make_learner
 from fedseal.learning.tensors import (
@@ -39,7 +41,7 @@ from fedseal.learning.tensors import (
 )
 from fedseal_crypto.canonical import canonical_json, parse_canonical
 from fedseal_crypto.errors import CryptoError
-from fedseal_governance.datasets import Column, DatasetSchema
+from fedseal_governance.datasets import Column, ColumnType, DatasetSchema
 from fedseal_governance.jobs import JobDocument
 from fedseal_governance.vocabulary import Name, Settings, Sha256
 
@@ -164,22 +166,27 @@ def load_model(path: Path) -> Model:
     return read_model(read_limited(path, max_bytes=MODEL_BYTES, what="a model file"), what=path.name)
 
 
-def predict(model: Model, frame: pd.DataFrame) -> NDArray[np.float64]:
-    """Probability of the outcome for each row.
+def predict(model: Model, frame: pd.DataFrame, images: Mapping[str, Images] | None = None) -> NDArray[np.float64]:
+    """Probability of the outcome for each row; of several classes, of each class.
 
     Args:
         model: The model.
         frame: One column per feature of the model, with raw cells as in the dataset's CSV; further columns
             are ignored.
+        images: One array of shape (rows, *shape) per image feature of the model.
 
     Returns:
-        Shape (rows,), in [0, 1].
+        Shape (rows,), in [0, 1]; for three or more classes (rows, classes).
 
     Raises:
         DatasetError: A column is missing, or a cell is outside what the model's schema allows.
     """
-    checked = parse_values(frame, model.description.features, source="the rows to predict")
-    return model.learner().predict(model.parameters, model.encoder().encode(checked))
+    cells = [column for column in model.description.features if column.type is not ColumnType.IMAGE]
+    checked = parse_values(frame, cells, source="the rows to predict")
+    absent = [c.name for c in model.description.features if c not in cells and c.name not in (images or {})]
+    if absent:
+        raise DatasetError("the rows to predict", f"come without the images {', '.join(absent)}; the model needs them.")
+    return model.learner().predict(model.parameters, model.encoder().encode(checked, images))
 
 
 def _model(description: ModelDescription, tensors: NamedTensors) -> Model:

@@ -131,7 +131,7 @@ def compare(job: JobDocument, schema: DatasetSchema, nodes: Mapping[str, JobData
 
 
 def _predictions(model: Model, data: LocalData) -> tuple[Floats, Floats]:
-    inputs = model.encoder().encode(data.frame)
+    inputs = model.encoder().encode_rows(data)
     return model.learner().predict(model.parameters, inputs), data.labels(model.description.target)
 
 
@@ -140,6 +140,7 @@ def _join(parts: list[LocalData]) -> LocalData:
         schema=parts[0].schema,
         frame=pd.concat([part.frame for part in parts], ignore_index=True),
         record_ids=tuple(record for part in parts for record in part.record_ids),
+        images={name: np.concatenate([part.images[name] for part in parts]) for name in parts[0].images},
     )
 
 

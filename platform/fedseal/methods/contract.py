@@ -137,6 +137,11 @@ class Plan:
         return None if self.job.target is None else self.schema.column(self.job.target)
 
     @property
+    def classes(self) -> int:
+        """How many classes the target has; 2 for yes or no, and where there is no target."""
+        return 2 if self.target is None else self.target.classes
+
+    @property
     def input_width(self) -> int:
         """Length of an encoded row, which gives a learner its shapes."""
         return encoded_width(self.features)
@@ -170,7 +175,7 @@ class Plan:
         """
         if self.target is None:
             raise MethodUnsuitable(f'Stage "{self.stage}" needs a target column, and the job names none.')
-        return Examples(inputs=self.encoder().encode(data.frame), labels=data.labels(self.target))
+        return Examples(inputs=self.encoder().encode_rows(data), labels=data.labels(self.target))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

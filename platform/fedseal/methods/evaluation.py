@@ -46,14 +46,22 @@ STATEMENT = DisclosureStatement(
     level=Disclosure.SUM,
     paragraph=(
         "Every node predicts its own held-out rows and counts, separately for rows with and without the "
-        f"outcome, how many predictions fall into each of {BINS} equal intervals, and adds up predictions "
-        "and errors. The coordinator learns these counts and sums over all nodes of the cohort together, "
-        "and from them the figures of the model. No node's predictions, counts or figures are seen by "
-        "anyone."
+        "outcome (where there are several classes: for rows predicted rightly and wrongly), how many predictions "
+        f"fall into each of {BINS} equal intervals, and adds up predictions and errors. The coordinator learns "
+        "these counts and sums over all nodes of the cohort together, and from them the figures of the model. "
+        "No node's predictions, counts or figures are seen by anyone."
     ),
     quantities=(
-        Quantity(name="positives", party="coordinator", description="held-out rows with the outcome, by prediction"),
-        Quantity(name="negatives", party="coordinator", description="held-out rows without it, by prediction"),
+        Quantity(
+            name="positives",
+            party="coordinator",
+            description="held-out rows with the outcome (of several classes: predicted rightly), by prediction",
+        ),
+        Quantity(
+            name="negatives",
+            party="coordinator",
+            description="held-out rows without it (predicted wrongly), by prediction",
+        ),
         Quantity(name="confidence", party="coordinator", description="sums of predictions, by interval"),
         Quantity(name="log_loss", party="coordinator", description="summed logarithmic loss of the cohort"),
         Quantity(name="squared_error", party="coordinator", description="summed squared error of the cohort"),
@@ -105,7 +113,8 @@ class Evaluation:
             VectorSpec(name="negatives", length=BINS, bound=rows, resolution=1.0, signed=False),
             VectorSpec(name="confidence", length=CALIBRATION_BINS, bound=rows, resolution=RESOLUTION, signed=False),
             VectorSpec(name="log_loss", length=1, bound=rows * WORST_LOG_LOSS, resolution=RESOLUTION),
-            VectorSpec(name="squared_error", length=1, bound=rows, resolution=RESOLUTION),
+            # Of several classes a row adds (1 - p)^2 and the squares of the others, at most 2.
+            VectorSpec(name="squared_error", length=1, bound=rows * min(plan.classes - 1, 2), resolution=RESOLUTION),
         )
 
     def contribute(self, context: NodeContext) -> Contribution:
@@ -135,9 +144,9 @@ class Evaluation:
             raise PeerFault("The summed evaluation is impossible: a number of patients is negative.")
         return dict(total.values)
 
-    def summary(self, plan: Plan, state: NamedTensors) -> Mapping[str, float]:  # noqa: ARG002 - all in the state
+    def summary(self, plan: Plan, state: NamedTensors) -> Mapping[str, float]:
         """The figures; those that are undefined are left out."""
-        figures = metrics_of(sums_of(state)).as_dict()
+        figures = metrics_of(sums_of(state), classes=plan.classes).as_dict()
         return {name: value for name, value in figures.items() if math.isfinite(value)}
 
     def export_shapes(self, plan: Plan) -> Shapes:

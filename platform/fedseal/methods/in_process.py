@@ -6,17 +6,15 @@ under masks; masks themselves add nothing that could change a result, so they ar
 ``fedseal_crypto.masking`` for those).
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
-
-import numpy as np
 
 from fedseal.learning.split import JobData
 from fedseal.learning.tensors import NamedTensors
 from fedseal.methods.contract import NOTHING, CohortSum, NodeContext, Plan, Stage, node_seed
 from fedseal.methods.programme import contribute, pack_broadcast, programme, stage_plan, unpack_broadcast
-from fedseal_crypto.encoding import Layout, RingVector
+from fedseal.methods.sums import encoded_sum, plain_sum
 from fedseal_governance.datasets import DatasetSchema
 from fedseal_governance.jobs import JobDocument
 
@@ -130,9 +128,11 @@ def _round(parties: _Parties, stage: Stage, index: int, artefact: bytes) -> Coho
     survivors = [name for name in sorted(parties.nodes) if name not in lost]
     plan = stage_plan(parties.job, parties.schema, stage, round=index)
     values = (_node_part(parties, stage, plan, name, artefact) for name in survivors)
-    if parties.conditions.encode:
-        return CohortSum(values=_encoded_sum(stage, plan, len(survivors), values), cohort=len(survivors))
-    return CohortSum(values=_plain_sum(stage, plan, values), cohort=len(survivors))
+    specs, cohort = stage.method.vectors(plan), len(survivors)
+    if not parties.conditions.encode:
+        return CohortSum(values=plain_sum(specs, values), cohort=cohort)
+    seeds = (node_seed(plan.job.seed, f"rounding of node {number}", stage.name, plan.round) for number in range(cohort))
+    return CohortSum(values=encoded_sum(specs, zip(seeds, values, strict=True), cohort=cohort), cohort=cohort)
 
 
 def _node_part(parties: _Parties, stage: Stage, plan: Plan, name: str, artefact: bytes) -> NamedTensors:
@@ -148,20 +148,3 @@ def _node_part(parties: _Parties, stage: Stage, plan: Plan, name: str, artefact:
     if contribution.local_state is not None:
         parties.local_states[name] = contribution.local_state
     return contribution.values
-
-
-def _plain_sum(stage: Stage, plan: Plan, contributions: Iterable[NamedTensors]) -> NamedTensors:
-    total = {spec.name: np.zeros(spec.length) for spec in stage.method.vectors(plan)}
-    for values in contributions:
-        for name, value in values.items():
-            total[name] += value
-    return total
-
-
-def _encoded_sum(stage: Stage, plan: Plan, cohort: int, contributions: Iterable[NamedTensors]) -> NamedTensors:
-    layout = Layout.plan(stage.method.vectors(plan), cohort=cohort)
-    total = RingVector.zeros(layout)
-    for number, values in enumerate(contributions):
-        seed = node_seed(plan.job.seed, f"rounding of node {number}", stage.name, plan.round)
-        total.add_in_place(layout.encode(values, generator=np.random.default_rng(seed)).words)
-    return layout.decode(total, count=cohort)

@@ -133,10 +133,9 @@ class Statistics:
         """Sums over this node's training rows."""
         plan, data = context.plan, context.data.training
         scaled = _scaled(data, plan)
-        positives = 0.0 if plan.target is None else float(data.labels(plan.target).sum())
         values = {
             "rows": np.array([float(data.row_count)]),
-            "positives": np.array([positives]),
+            "positives": _outcomes(data, plan),
             "present": np.sum(~np.isnan(scaled), axis=0, dtype=np.float64),
             "sum": np.nansum(scaled, axis=0),
             "square": np.nansum(scaled**2, axis=0),
@@ -153,7 +152,7 @@ class Statistics:
         """
         sums = {name: total.values.get(name, np.zeros(length)) for name, length in _lengths(plan).items()}
         rows, present = float(sums["rows"][0]), sums["present"]
-        if rows < 0 or (present < 0).any() or (present > rows).any() or not 0 <= sums["positives"][0] <= rows:
+        if rows < 0 or (present < 0).any() or (present > rows).any() or not _fits(sums["positives"], rows):
             raise PeerFault(
                 "The summed statistics are impossible: a column was measured more often than there are rows."
             )
@@ -211,12 +210,26 @@ def _lengths(plan: Plan) -> dict[str, int]:
     categories = sum(len(column.categories) + 1 for column in _category_columns(plan.features))
     return {
         "rows": 1,
-        "positives": 1,
+        "positives": 1 if plan.classes == 2 else plan.classes,
         "present": measured,
         "sum": measured,
         "square": measured,
         "categories": categories,
     }
+
+
+def _outcomes(data: LocalData, plan: Plan) -> NDArray[np.float64]:
+    """Rows with the outcome; of several classes, rows of each."""
+    if plan.target is None:
+        return np.zeros(1)
+    labels = data.labels(plan.target)
+    if plan.classes == 2:
+        return np.array([labels.sum()])
+    return np.bincount(labels.astype(np.int64), minlength=plan.classes).astype(np.float64)
+
+
+def _fits(outcomes: NDArray[np.float64], rows: float) -> bool:
+    return bool((outcomes >= 0).all()) and float(outcomes.sum()) <= rows
 
 
 def _category_columns(features: tuple[Column, ...]) -> tuple[Column, ...]:
@@ -263,8 +276,9 @@ def describe(features: tuple[Column, ...], published: NamedTensors) -> dict[str,
     for column in _category_columns(features):
         found = {category: int(next(counts)) for category in column.categories}
         columns[column.name] = {"counts": found, "missing": int(next(counts))}
+    outcomes = [int(count) for count in published["positives"]]
     return {
         "rows": int(published["rows"][0]),
-        "rows_with_the_outcome": int(published["positives"][0]),
+        **({"rows_with_the_outcome": outcomes[0]} if len(outcomes) == 1 else {"rows_by_class": outcomes}),
         "columns": columns,
     }

@@ -11,7 +11,7 @@ Rules kept here:
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,8 +27,9 @@ from fedseal.node.witness import Witness
 from fedseal.rounds import RoundAddress
 from fedseal.wire import chunks
 from fedseal.wire._generated import coordination_pb2 as pb
-from fedseal.wire.limits import DOCUMENT_BYTES, MASKING_MESSAGE_BYTES, REVOCATION_BYTES
+from fedseal.wire.limits import DOCUMENT_BYTES, FEDERATION_POLICIES, MASKING_MESSAGE_BYTES, REVOCATION_BYTES
 from fedseal.wire.status import CallRefused
+from fedseal_crypto.digests import sha256_hex
 from fedseal_crypto.errors import CryptoError
 from fedseal_crypto.identity import PartyKind
 from fedseal_crypto.masking import (
@@ -93,6 +94,12 @@ class Agent:
         self._workspace = workspace
         self._current: _Current | None = None
         self._strange_refusals = 0
+        self._doubted: set[str] = set()
+
+    def renew(self, me: NodeSelf) -> None:
+        """Go on with another key; an attempt under way keeps the one it began with."""
+        self._me = me
+        self._witness.renew(me.key)
 
     def handle(self, instruction: pb.Instruction) -> None:
         """Answer one instruction; one that cannot be understood is logged and left unanswered.
@@ -125,6 +132,8 @@ class Agent:
                 self._leave_round(instruction.round_end)
             case "job_end":
                 self._end_job(instruction.job_end)
+            case "federation_policies":
+                self._take_policies(instruction.federation_policies)
             case _:
                 _log.warning("unknown instruction; is the coordinator a newer release?", kind=kind)
 
@@ -156,6 +165,29 @@ class Agent:
                 self._me.ledger.attempts.answer_settled(address)
                 _log.info("released shares sent again", round=str(address))
 
+    def _take_policies(self, handed_out: pb.FederationPolicies) -> None:
+        """Pin what verifies; what does not is noted once and left out, which never allows more."""
+        if len(handed_out.policies) > FEDERATION_POLICIES:
+            sentence = f"the coordinator hands out {len(handed_out.policies)} policies, more than {FEDERATION_POLICIES}"
+            raise PeerFault(sentence)
+        for policy in handed_out.policies:
+            if max(len(policy.document), len(policy.revocation)) > DOCUMENT_BYTES:
+                sentence = "a policy of the federation is larger than any policy file can be"
+                raise PeerFault(sentence)
+            try:
+                self._me.ledger.pin_policy(policy, now=self._me.clock())
+            except (StorageError, TamperError):
+                raise
+            except _OWN_ERRORS as error:
+                self._doubt_policy(policy, error)
+
+    def _doubt_policy(self, policy: pb.FederationPolicy, error: Exception) -> None:
+        digest = sha256_hex(policy.document)
+        _log.warning("policy of the federation refused", envelope=digest[:12], sentence=str(error))
+        if digest not in self._doubted and len(self._doubted) < _STRANGE_REFUSALS:
+            self._doubted.add(digest)
+            self._me.ledger.policy_refused(digest, error, now=self._me.clock())
+
     # -- jobs ------------------------------------------------------------------------------------------
 
     def _consider(self, offer: pb.JobOffer) -> None:
@@ -174,7 +206,7 @@ class Agent:
             self._report(verdict=pb.JobVerdict(job=offer.job, accepted=False, reasons=[reason]))
             return
         _log.info("job decided", job=signed.digest[:12], name=signed.document.job, state=row.state.value)
-        self._report(verdict=verdict_of(row))
+        self._report(verdict=verdict_of(row, self._me.ledger.federation_policies_of(row.digest)))
 
     def _end_job(self, end: pb.JobEnd) -> None:
         outcome = f"{end.state}: {end.reason}" if end.reason else end.state
@@ -356,11 +388,17 @@ def _survivor_names(message: Survivors, roster: tuple[ClientId, ...]) -> tuple[C
     return tuple(client for index, client in enumerate(roster) if bits >> index & 1)
 
 
-def verdict_of(row: NodeJobRow) -> pb.JobVerdict:
+def verdict_of(row: NodeJobRow, federation_policies: Sequence[str] = ()) -> pb.JobVerdict:
     """A stored decision as a message."""
     reasons = [pb.Reason(**item) for item in json.loads(row.reasons)]
     accepted = row.state is not NodeJobState.REFUSED
-    return pb.JobVerdict(job=row.digest, accepted=accepted, reasons=reasons, policy=row.policy)
+    return pb.JobVerdict(
+        job=row.digest,
+        accepted=accepted,
+        reasons=reasons,
+        policy=row.policy,
+        federation_policies=federation_policies,
+    )
 
 
 __all__ = ["Agent", "Outbox", "verdict_of"]

@@ -3,7 +3,7 @@
 The numbers stand again beside the code:
 
 (1) the job is the one this node accepted, still signed by a data scientist who is not revoked;
-(2) its own policy, the version that accepted the job, is still approved and in force and allows it now;
+(2) its own policy and the federation's, the versions that accepted the job, are still in force and allow it now;
 (3) the dataset is what was registered;
 (4) enough records have a consent in force for the job's purpose now, and only those are used;
 (5) the privacy budget covers the round (policies with a budget refuse every job that adds no noise, in (2));
@@ -63,7 +63,7 @@ from fedseal_crypto.masking import (
 )
 from fedseal_governance.history import ComparedSums
 from fedseal_governance.jobs import SMALLEST_PROTECTED_COHORT
-from fedseal_governance.policy import PolicyDocument, StoredPolicy
+from fedseal_governance.policy import Rules
 from fedseal_governance.policy.model import ProtectionRules
 
 
@@ -79,6 +79,14 @@ class NodeSelf:
     data: DataRoom
     local_states: LocalStates
     clock: Clock
+    former_key: IdentityKey | None = None
+    """The key before the last rotation: a round that was called meanwhile still names it."""
+
+    def key_named(self, public: PublicIdentity | None) -> IdentityKey:
+        """The key of this node that a roster names; the present one if it names none of ours."""
+        if self.former_key is not None and self.former_key.public == public:
+            return self.former_key
+        return self.key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +132,7 @@ class OpenedAttempt:
         advertisement: encoded, ready to send.
         earlier: older attempts of the round that might still be opened, for check (8).
         work: trains, encodes and stores that the vector is about to leave; called once.
-        policy: the policy under which this node contributes.
+        rules: the policies under which this node contributes.
         compared: with which earlier sums the survivors are compared, for check (9).
     """
 
@@ -133,7 +141,7 @@ class OpenedAttempt:
     advertisement: bytes
     earlier: tuple[EarlierAttempt, ...]
     work: Callable[[], RingVector]
-    policy: StoredPolicy
+    rules: Rules
     compared: ComparedSums
 
 
@@ -149,19 +157,19 @@ def open_attempt(offer: RoundOffer, fetch: Callable[[], bytes], me: NodeSelf) ->
     """
     now = me.clock()
     signed = accepted_job(offer.address.job, me)  # (1)
-    policy = me.ledger.require_allowed(signed, now=now)  # (2) (3) (4) (5)
+    rules = me.ledger.require_allowed(signed, now=now)  # (2) (3) (4) (5)
     stage = _check_address(offer, signed, me)  # (6)
     members = _check_members(offer, signed, me)  # (6)
-    _check_history(offer, policy.document, signed, me)  # (9)
+    _check_history(offer, rules.protection, signed, me)  # (9)
     schema = me.data.schema(signed.document.dataset)
     plan = stage_plan(signed.document, schema, stage, round=offer.address.round)
     received = _receive(offer, fetch, plan, programme(signed.document))  # (7)
     layout = _check_layout(offer, stage, received.plan)  # (6)
     client = MaskingClient(
         offer.parameters,
-        me.key,
+        me.key_named(members.get(ClientId(me.name))),
         members,
-        limits_of(policy.document.protection),
+        limits_of(rules.protection),
         os.urandom,
     )
     earlier, abandoned = me.ledger.attempts.begin(
@@ -173,9 +181,9 @@ def open_attempt(offer: RoundOffer, fetch: Callable[[], bytes], me: NodeSelf) ->
         client=client,
         advertisement=advertisement,
         earlier=earlier,
-        work=lambda: _contribution(offer, signed, stage, received, layout, policy, me),
-        policy=policy,
-        compared=compared_sums(offer, policy.document, signed),
+        work=lambda: _contribution(offer, signed, stage, received, layout, rules, me),
+        rules=rules,
+        compared=compared_sums(offer, rules.protection, signed),
     )
 
 
@@ -189,25 +197,23 @@ def limits_of(rules: ProtectionRules) -> ClientLimits:
     )
 
 
-def compared_sums(offer: RoundOffer, policy: PolicyDocument, signed: SignedJob) -> ComparedSums:
+def compared_sums(offer: RoundOffer, rules: ProtectionRules, signed: SignedJob) -> ComparedSums:
     """With which earlier sums a sum of this attempt is compared."""
     return ComparedSums(
-        scope=policy.protection.history.scope,
+        scope=rules.history.scope,
         dataset=signed.document.dataset,
         broadcast=offer.parameters.broadcast_digest,
     )
 
 
-def _check_history(offer: RoundOffer, policy: PolicyDocument, signed: SignedJob, me: NodeSelf) -> None:
+def _check_history(offer: RoundOffer, rules: ProtectionRules, signed: SignedJob, me: NodeSelf) -> None:
     """Refuse a roster whose own sum would be refused in the end, before anybody works for it.
 
     Earlier attempts of the same round are left out: they may turn out to be dead.
     """
     roster = frozenset(offer.parameters.roster)
-    least = least_difference(
-        minimum_difference=policy.protection.minimum_difference, corrupted=offer.parameters.corrupted
-    )
-    compared = compared_sums(offer, policy, signed)
+    least = least_difference(minimum_difference=rules.minimum_difference, corrupted=offer.parameters.corrupted)
+    compared = compared_sums(offer, rules, signed)
     for before in me.ledger.attempts.earlier_sums(offer.address, compared, this_round=False):
         apart = roster ^ before
         if 0 < len(apart) < least:
@@ -335,13 +341,13 @@ def _contribution(
     stage: Stage,
     received: ReceivedBroadcast,
     layout: Layout,
-    policy: StoredPolicy,
+    rules: Rules,
     me: NodeSelf,
 ) -> RingVector:
     """Choose the records of this moment, let the method work, encode, and store that the vector will leave."""
     now = me.clock()
     me.ledger.require_allowed(signed, now=now)
-    data = me.ledger.usable(signed, policy.document, now=now)
+    data = me.ledger.usable(signed, rules, now=now)
     job = str(signed.digest)
     context = NodeContext(
         plan=received.plan,

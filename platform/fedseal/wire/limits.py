@@ -33,5 +33,8 @@ ROSTER_MEMBERS = 10_000
 OPEN_JOBS = 1_000
 """Jobs of which one node can ask at once whether they have ended."""
 
+FEDERATION_POLICIES = 100
+"""Policies of the federation that one instruction hands out; a federation has a few, each with some versions."""
+
 TEXT_CHARACTERS = 4_000
 """Any sentence, name or code in a message."""

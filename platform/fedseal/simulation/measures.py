@@ -1,0 +1,81 @@
+"""What is measured of a round's model: on the common test rows, on triggered ones, and at every node."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedseal.learning.data import LocalData
+from fedseal.learning.metrics import evaluate, exact_auc
+from fedseal.learning.tensors import NamedTensors
+from fedseal.methods.contract import NOTHING, Plan
+from fedseal.simulation.setting import Setting
+
+
+def measure(
+    setting: Setting, plan: Plan, state: NamedTensors, local_states: dict[str, NamedTensors]
+) -> dict[str, float]:
+    """Figures of the model that the method would export now.
+
+    Returns:
+        ``accuracy``, ``log_loss``, ``calibration_error``, with two classes ``auc``; under a backdoor attack
+        ``attack_success`` (share of triggered test rows of other classes that are taken for the target) and
+        ``backdoor_accuracy`` (share of triggered rows that keep their label); with own test rows
+        ``own_accuracy_mean`` and ``own_accuracy_worst`` over nodes, each with its own model.
+    """
+    exported = setting.method.export(plan, state)
+    model = setting.method.node_model(exported, NOTHING)
+    found = _common(setting, plan, model)
+    found.update(_backdoor(setting, plan, model))
+    if setting.experiment.measures.own_rows:
+        found.update(_own(setting, plan, exported, local_states))
+    return {name: value for name, value in found.items() if np.isfinite(value)}
+
+
+def _common(setting: Setting, plan: Plan, model: NamedTensors) -> dict[str, float]:
+    examples = plan.examples(setting.test)
+    probabilities = plan.require_learner().predict(model, examples.inputs)
+    figures = evaluate(probabilities, examples.labels)
+    return {
+        "accuracy": figures.accuracy,
+        "log_loss": figures.log_loss,
+        "calibration_error": figures.calibration_error,
+        "auc": exact_auc(probabilities, examples.labels),
+    }
+
+
+def _backdoor(setting: Setting, plan: Plan, model: NamedTensors) -> dict[str, float]:
+    attack = setting.attack
+    target = None if attack is None else attack.target()
+    triggered = None if attack is None else attack.trigger(setting.test)
+    if target is None or triggered is None:
+        return {}
+    examples = plan.examples(triggered)
+    predicted = _classes(plan.require_learner().predict(model, examples.inputs))
+    others = examples.labels != target
+    return {
+        "attack_success": float(np.mean(predicted[others] == target)) if others.any() else float("nan"),
+        "backdoor_accuracy": float(np.mean(predicted == examples.labels)),
+    }
+
+
+def _own(
+    setting: Setting, plan: Plan, exported: NamedTensors, local_states: dict[str, NamedTensors]
+) -> dict[str, float]:
+    accuracies = [
+        _accuracy(plan, setting.method.node_model(exported, local_states.get(name, NOTHING)), data.held_out)
+        for name, data in sorted(setting.nodes.items())
+        if data.held_out.row_count and name not in setting.attackers
+    ]
+    if not accuracies:
+        return {}
+    return {"own_accuracy_mean": float(np.mean(accuracies)), "own_accuracy_worst": float(min(accuracies))}
+
+
+def _accuracy(plan: Plan, model: NamedTensors, rows: LocalData) -> float:
+    examples = plan.examples(rows)
+    return evaluate(plan.require_learner().predict(model, examples.inputs), examples.labels).accuracy
+
+
+def _classes(probabilities: NDArray[np.float64]) -> NDArray[np.intp]:
+    if probabilities.ndim == 2:
+        return np.asarray(probabilities.argmax(axis=1))
+    return np.asarray(probabilities >= 0.5, dtype=np.intp)

@@ -1,0 +1,168 @@
+"""An experiment's folder: what was run, every round's figures, and where to go on after an interruption.
+
+    experiment.yaml        the exact bytes; another experiment may not use the folder
+    seed-<n>/rounds.jsonl  one line of figures a round
+    seed-<n>/state.json, seed-<n>/<round>.state.safetensors   where the run stands
+    results.csv            all seeds' rounds; with ``--parquet`` results.parquet as well (needs the extra ``parquet``)
+    timings.csv            CPU seconds, which differ between runs of the same seed
+
+Rules this module keeps:
+- Files are replaced in one step; after a crash the figures never run ahead of the state, since lines beyond the
+  state are cut off when a run goes on.
+- A finished seed is not run again.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from safetensors.numpy import load as load_safetensors
+
+from fedseal.errors import SetupError
+from fedseal.files import read_limited, write_atomic
+from fedseal.learning.tensors import group_of, grouped, pack_tensors
+from fedseal.simulation.engine import RoundResult, Simulation, State
+from fedseal.simulation.errors import ExperimentUnsuitable
+from fedseal.simulation.experiment import Experiment, load_experiment
+from fedseal.simulation.setting import make_setting
+from fedseal.simulation.sources import Source, load_source
+from fedseal.simulation.workers import Workers
+
+EXPERIMENT, LINES, TENSORS, STANDING = "experiment.yaml", "rounds.jsonl", "state.safetensors", "state.json"
+RESULTS, TIMINGS, PARQUET = "results.csv", "timings.csv", "results.parquet"
+MOST_BYTES = 8 << 30
+TIMING_COLUMNS = ("training_seconds", "overhead_seconds")
+KEPT_EVERY = 10
+"""Rounds between saved states: an interruption costs at most as many."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What is told of a round while an experiment runs."""
+
+    seed: int
+    result: RoundResult
+
+
+class Runs:
+    """The runs of one experiment in one folder."""
+
+    def __init__(self, file: Path, folder: Path) -> None:
+        """Open or make the folder.
+
+        Raises:
+            DocumentError: The experiment file has faults.
+            ExperimentUnsuitable: The folder holds another experiment.
+            SetupError: A file cannot be read.
+        """
+        content = read_limited(file, max_bytes=1 << 18, what="an experiment file")
+        self.experiment: Experiment = load_experiment(content, file.name)
+        self.folder, self._base = folder, file.parent
+        kept = folder / EXPERIMENT
+        if kept.exists() and kept.read_bytes() != content:
+            raise ExperimentUnsuitable(
+                f"The folder {folder} holds results of another experiment file; choose another folder with --out."
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(kept, content)
+
+    def write_parquet(self) -> Path:
+        """The results as Parquet, too.
+
+        Raises:
+            SetupError: pyarrow is not installed.
+        """
+        try:
+            data = pd.read_csv(self.folder / RESULTS).to_parquet(index=False)
+        except ImportError:
+            raise SetupError(
+                "Parquet needs pyarrow, which is not installed; pip install 'fedseal[parquet]', or use results.csv."
+            ) from None
+        write_atomic(self.folder / PARQUET, data)
+        return self.folder / PARQUET
+
+    def run(self, workers: Workers) -> Iterator[Progress]:
+        """Run what is still to be run, seed by seed, and write the results."""
+        source: Source | None = None
+        for seed in self.experiment.seeds:
+            if self._rounds_done(seed) < self.experiment.method.rounds:
+                source = source or load_source(self.experiment.data, self._base)
+                yield from self._run_seed(source, seed, workers)
+        self._write_results()
+
+    def done(self) -> int:
+        """Rounds of all seeds that need not be run again."""
+        return sum(self._rounds_done(seed) for seed in self.experiment.seeds)
+
+    def _run_seed(self, source: Source, seed: int, workers: Workers) -> Iterator[Progress]:
+        place = self._place(seed)
+        place.mkdir(exist_ok=True)
+        simulation = Simulation(setting=make_setting(self.experiment, source, seed), workers=workers)
+        state = self._state(seed)
+        lines = self._lines(seed)[: 0 if state is None else state.rounds]
+        for result in simulation.rounds(state):
+            lines.append(_line(seed, result))
+            if result.round % KEPT_EVERY == 0 or result.round == self.experiment.method.rounds:
+                write_atomic(place / LINES, "".join(json.dumps(line) + "\n" for line in lines).encode())
+                _save(place, result.state)
+            yield Progress(seed=seed, result=result)
+
+    def _place(self, seed: int) -> Path:
+        return self.folder / f"seed-{seed}"
+
+    def _rounds_done(self, seed: int) -> int:
+        standing = self._place(seed) / STANDING
+        return int(json.loads(standing.read_text())["rounds"]) if standing.exists() else 0
+
+    def _lines(self, seed: int) -> list[dict[str, float]]:
+        path = self._place(seed) / LINES
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def _state(self, seed: int) -> State | None:
+        rounds = self._rounds_done(seed)
+        if not rounds:
+            return None
+        tensors = load_safetensors(
+            read_limited(self._place(seed) / f"{rounds}.{TENSORS}", max_bytes=MOST_BYTES, what="a saved state")
+        )
+        names = {key.split("/")[1] for key in tensors if key.startswith("node/")}
+        return State(
+            rounds=rounds,
+            coordinator=group_of("coordinator", tensors),
+            nodes={name: group_of(f"node/{name}", tensors) for name in sorted(names)},
+        )
+
+    def _write_results(self) -> None:
+        lines = [line for seed in self.experiment.seeds for line in self._lines(seed)]
+        frame = pd.DataFrame(lines)
+        keys, timings = ["seed", "round"], [name for name in TIMING_COLUMNS if name in frame]
+        results = frame.drop(columns=timings)
+        write_atomic(self.folder / RESULTS, results.to_csv(index=False).encode())
+        write_atomic(self.folder / TIMINGS, frame[keys + timings].to_csv(index=False).encode())
+
+
+def _line(seed: int, result: RoundResult) -> dict[str, float]:
+    return {
+        "seed": seed,
+        "round": result.round,
+        "cohort": result.cohort,
+        "bytes_up": result.bytes_up,
+        **{f"training_{name}": value for name, value in result.summary.items()},
+        **result.figures,
+        "training_seconds": round(result.training_seconds, 6),
+        "overhead_seconds": round(result.overhead_seconds, 6),
+    }
+
+
+def _save(place: Path, state: State) -> None:
+    """The tensors first, under the round's name; then the one small file that makes them count."""
+    everything = grouped("coordinator", state.coordinator)
+    for name, tensors in state.nodes.items():
+        everything.update(grouped(f"node/{name}", tensors))
+    write_atomic(place / f"{state.rounds}.{TENSORS}", pack_tensors(everything))
+    write_atomic(place / STANDING, json.dumps({"rounds": state.rounds}).encode())
+    for old in place.glob(f"*.{TENSORS}"):
+        if old.name != f"{state.rounds}.{TENSORS}":
+            old.unlink()

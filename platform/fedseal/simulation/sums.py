@@ -1,0 +1,136 @@
+"""The secure sum of a simulated round under each protection."""
+
+import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedseal.learning.tensors import NamedTensors
+from fedseal.methods.contract import CohortSum, Plan, node_seed
+from fedseal.methods.sums import encoded_sum, plain_sum
+from fedseal.simulation.experiment import Protection
+from fedseal_crypto.digests import sha256_hex
+from fedseal_crypto.encoding import Layout, RingVector, VectorSpec
+from fedseal_crypto.identity import Entropy, IdentityKey
+from fedseal_crypto.masking import (
+    ClientId,
+    ClientLimits,
+    Party,
+    RoundParameters,
+    Step,
+    Transcript,
+    choose_parameters,
+    run_round,
+)
+
+CORRUPTED_FRACTION, DROPOUT_FRACTION = 0.2, 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundSum:
+    """The sum, and what each node sent for it.
+
+    Attributes:
+        total: What the coordinator learns.
+        bytes_up: Largest number of bytes that one node sent: the encoded vector, and under masks keys, shares and
+            signatures too; without protection the vectors as float32.
+    """
+
+    total: CohortSum
+    bytes_up: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contributions:
+    """What the nodes of a round contribute.
+
+    Attributes:
+        values: Of each node that stays until its contribution has arrived.
+        lost: Nodes that leave after sharing keys, before their vector arrives.
+    """
+
+    values: Mapping[str, NamedTensors]
+    lost: Collection[str] = ()
+
+
+def secure_sum(plan: Plan, specs: tuple[VectorSpec, ...], parts: Contributions, protection: Protection) -> RoundSum:
+    """Add up a round's contributions.
+
+    Raises:
+        RoundFailed: Under masks, too many nodes left.
+    """
+    names = sorted(parts.values)
+    if protection is Protection.NONE:
+        total = plain_sum(specs, (parts.values[name] for name in names))
+        return RoundSum(
+            total=CohortSum(values=total, cohort=len(names)), bytes_up=4 * sum(spec.length for spec in specs)
+        )
+    seeds = {name: node_seed(plan.job.seed, name, "rounding", plan.round) for name in names}
+    if protection is Protection.ENCODED:
+        added = encoded_sum(specs, ((seeds[name], parts.values[name]) for name in names), cohort=len(names))
+        layout = Layout.plan(specs, cohort=len(names))
+        return RoundSum(total=CohortSum(values=added, cohort=len(names)), bytes_up=layout.wire_bytes)
+    return _masked_sum(plan, specs, parts, seeds)
+
+
+def _masked_sum(plan: Plan, specs: tuple[VectorSpec, ...], parts: Contributions, seeds: Mapping[str, int]) -> RoundSum:
+    roster = tuple(ClientId(name) for name in sorted({*parts.values, *parts.lost}))
+    layout = Layout.plan(specs, cohort=len(roster))
+    entropy = _entropy(plan)
+    parties = {}
+    for name in roster:
+        values = parts.values.get(name)
+        words = (
+            RingVector.zeros(layout)
+            if values is None
+            else layout.encode(values, generator=np.random.default_rng(seeds[name])).words
+        )
+        leaves = Step.MASK if values is None else None
+        parties[name] = Party(identity=IdentityKey.generate(entropy), words=words, leaves_at=leaves)
+    transcript = Transcript()
+    result = run_round(
+        _parameters(plan, layout, roster),
+        parties,
+        limits=ClientLimits(corrupted_fraction=CORRUPTED_FRACTION, dropout_fraction=DROPOUT_FRACTION),
+        entropy=entropy,
+        transcript=transcript,
+    )
+    values = layout.decode(result.words, count=len(result.survivors))
+    sent = {name: len(data) for name, data in transcript.inputs.items()}
+    for _, name, message in transcript.up:
+        sent[name] = sent.get(name, 0) + len(message)
+    return RoundSum(total=CohortSum(values=values, cohort=len(result.survivors)), bytes_up=max(sent.values()))
+
+
+def _parameters(plan: Plan, layout: Layout, roster: tuple[ClientId, ...]) -> RoundParameters:
+    group = choose_parameters(len(roster), corrupted_fraction=CORRUPTED_FRACTION, dropout_fraction=DROPOUT_FRACTION)
+    return RoundParameters(
+        federation="simulation",
+        job_digest=sha256_hex(plan.job.model_dump_json().encode()),
+        stage=plan.stage,
+        round=plan.round,
+        attempt=0,
+        roster=roster,
+        minimum_cohort=3,
+        corrupted=group.corrupted,
+        threshold=group.threshold,
+        neighbours=group.neighbours,
+        layout_digest=layout.digest,
+        words=layout.shape.runs,
+        broadcast_digest=sha256_hex(b"broadcast"),
+        plan_digest=sha256_hex(b"plan"),
+    )
+
+
+def _entropy(plan: Plan) -> Entropy:
+    """Keys from the seed: nothing is secret in a simulation, and the same run is the same to the byte."""
+    counter = 0
+
+    def draw(size: int) -> bytes:
+        nonlocal counter
+        counter += 1
+        text = f"fedseal.simulation.v1 {plan.job.seed} {plan.round} {counter}"
+        return hashlib.shake_256(text.encode()).digest(size)
+
+    return draw

@@ -132,7 +132,9 @@ class Admission:
         signed = read_job(envelope, root=self._trust.root, revocations=self._trust.revocations, now=now)
         document = signed.document
         if document.protection not in AVAILABLE_PROTECTIONS:
-            sentence = f"the protection {document.protection.value} is not available here; use masking"
+            sentence = (
+                f"the protection {document.protection.value} is not available here; use masking, hybrid or homomorphic"
+            )
             raise RefusalError(sentence)
         learned = programme_statement(programme(document)).level
         if learned > document.disclosure:

@@ -15,6 +15,7 @@ from fedseal.errors import RefusalError
 from fedseal.foreign import fitted, hex_lines
 from fedseal.learning import JobData
 from fedseal.rounds import RoundAddress
+from fedseal_crypto.custody import SealedInput
 from fedseal_crypto.digests import Digest
 from fedseal_crypto.masking import ClientId, EquivocationDetected, RoundParameters
 from fedseal_governance import consent, history, participation
@@ -175,6 +176,23 @@ class AttemptLedger:
             self._note(session, now, "round.unmasked", address, {"survivors": json.loads(row.survivors)})
 
         self._database.run("node.round.unmask", work)
+
+    def ciphertext_released(
+        self, address: RoundAddress, members: Collection[str], sealed: SealedInput, *, now: datetime
+    ) -> None:
+        """Store that the ciphertext is about to leave, and among whose it may be summed."""
+        details: dict[str, object] = {
+            "committed": sorted(members),
+            "key": sealed.key.hex(),
+            "ciphertext": sealed.digest.hex(),
+        }
+
+        def work(session: Session) -> None:
+            participation.note_survivors(session, key_of(address), members)
+            participation.advance(session, key_of(address), AttemptState.UNMASK_RELEASED)
+            self._note(session, now, "round.sealed", address, details)
+
+        self._database.run("node.round.sealed", work)
 
     def open_answers(self) -> tuple[tuple[RoundAddress, bytes], ...]:
         """Shares that were released and of whose arrival this node has not heard."""

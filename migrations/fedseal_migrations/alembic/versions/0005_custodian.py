@@ -1,13 +1,13 @@
 """Keys of homomorphic jobs, and what a custodian served and opened.
 
-Revision: 0006
+Revision: 0005
 Revises: 0004
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0006"
+revision = "0005"
 down_revision = "0004"
 branch_labels = None
 depends_on = None

@@ -100,7 +100,7 @@ STORED = {
 """Tables of the coordinator that may hold anything after a job, besides its audit log, and their columns."""
 
 ENTRIES = {
-    "job.submitted": {"name", "purpose", "dataset", "schema", "nodes", "envelope"},
+    "job.submitted": {"name", "purpose", "dataset", "schema", "nodes", "envelope", "federation_policies"},
     "job.accepted": {"policy", "policy_envelope", "refusals"},
     "job.running": {"reason"},
     "job.finished": {"reason", "record", "model", "site_logs"},
@@ -333,7 +333,7 @@ def test_files_are_only_artefacts(recording: Recording) -> None:
     assert digests - made <= {sha256_hex(document) for document in documents | signed}
     others = {path.parts[0] for path in files if path.parts[0] != "artefacts"}
     assert others <= {"party.json", "keys", "certificates", "coordinator.yaml", "coordinator.db"} | {
-        f"coordinator.db{suffix}" for suffix in ("-wal", "-shm")
+        f"coordinator.db{suffix}" for suffix in ("-wal", "-shm", ".service")
     }
 
 

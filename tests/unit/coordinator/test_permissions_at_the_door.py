@@ -27,6 +27,14 @@ PEOPLES_CALLS: dict[Operation, tuple[tuple[str, object], ...]] = {
     Operation.JOB_STOP: (("StopJob", pb.StopRequest()),),
     Operation.NODE_LIST: (("ListNodes", pb.ListRequest()),),
     Operation.ARTEFACT_READ: (("Download", pb.ArtefactRequest()),),
+    Operation.FEDERATION_POLICY_PROPOSE: (("ProposePolicy", pb.PolicyFile()),),
+    Operation.FEDERATION_POLICY_APPROVE: (("SignPolicy", pb.SignedFile()),),
+    Operation.FEDERATION_POLICY_REVOKE: (("RevokePolicy", pb.PolicyRevocation()),),
+    Operation.FEDERATION_POLICY_READ: (
+        ("ListPolicies", pb.ListRequest()),
+        ("PolicyHistory", pb.PolicyRequest()),
+        ("PolicyImpact", pb.PolicyFile()),
+    ),
     Operation.REVOCATIONS_PUBLISH: (("PublishRevocations", pb.RevocationList()),),
 }
 NODES_CALLS: dict[Operation, tuple[tuple[str, object], ...]] = {

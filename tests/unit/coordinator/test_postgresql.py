@@ -82,12 +82,16 @@ def test_connections_cut_in_the_middle_of_transactions(
     surgeon = Database(postgresql_url)
     statements = 0
     cut: list[str] = []
+    seen: set[str] = set()
 
     def end_the_connection(connection: Any, _cursor: object, statement: str, *_rest: object) -> None:
         nonlocal statements
         statements += 1
-        # A prime, so that the cuts wander through the transactions of different lengths.
-        if statements % 29 == 0:
+        # A prime, so that the cuts wander through the transactions of different lengths; and the first row of each kind.
+        table = " ".join(statement.split()[:3])
+        is_first = statement.startswith("INSERT") and table not in seen
+        seen.add(table)
+        if statements % 29 == 0 or is_first:
             pid = connection.connection.dbapi_connection._backend_key_data[:4]
             cut.append(statement)
             with surgeon.engine.connect() as other:

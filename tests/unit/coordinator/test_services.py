@@ -248,7 +248,7 @@ def test_an_answer_with_endless_reasons_is_cut(services: Services, consortium: C
     services.nodes.Report(pb.NodeReport(verdict=verdict), services.by("zurich"))
     [entry] = services.play.process.audit("job.declined")
     assert entry.actor == "node/zurich"
-    assert len(services.play.process.detail(job).answers[0].reasons) == 20
+    assert len(services.play.process.detail(job).answers[0].reasons) == 60
 
 
 def test_a_refusal_is_noted_in_the_callers_name(services: Services, consortium: Consortium) -> None:

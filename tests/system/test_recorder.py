@@ -101,7 +101,7 @@ STORED = {
 
 ENTRIES = {
     "job.submitted": {"name", "purpose", "dataset", "schema", "nodes", "envelope", "federation_policies"},
-    "job.accepted": {"policy", "policy_envelope", "refusals"},
+    "job.accepted": {"policy", "policy_envelope", "refusals", "refusals_in_all", "federation_policies"},
     "job.running": {"reason"},
     "job.finished": {"reason", "record", "model", "site_logs"},
     "round.started": {
@@ -171,7 +171,7 @@ def recording(template: Path, tmp_path_factory: pytest.TempPathFactory, request:
             assert all(present.acquire(timeout=30) for _ in NODES)
             job = federation.submit(SmallJob(rounds=1, protection=request.param))
             detail = federation.wait_ended(job)
-            assert detail.summary.state == "finished"
+            assert detail.summary.state == "finished", detail
             for process in federation.nodes.values():
                 process.wait_for_line('"job ended"')
         finally:

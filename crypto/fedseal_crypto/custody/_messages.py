@@ -295,6 +295,7 @@ def _write_request(out: Writer, message: SumRequest) -> None:
         out.text(spec.name)
         out.uint(spec.length, 8)
         out.fixed(struct.pack(">dd", spec.bound, spec.resolution))
+        out.uint(int(spec.signed), 1)
     out.fixed(message.sum_digest)
 
 
@@ -318,8 +319,9 @@ def _read_spec(source: Reader) -> VectorSpec:
     name = source.text("a vector's name", most=_SPEC_NAME)
     length = source.uint(8, "a vector's length", most=MAXIMUM_LENGTH)
     bound, resolution = struct.unpack(">dd", source.fixed(16, "a vector's bound and resolution"))
+    is_signed = bool(source.uint(1, "whether a vector has negative values", most=1))
     try:
-        return VectorSpec(name=name, length=length, bound=bound, resolution=resolution)
+        return VectorSpec(name=name, length=length, bound=bound, resolution=resolution, signed=is_signed)
     except CryptoError as error:
         raise source.malformed(str(error)) from error
 

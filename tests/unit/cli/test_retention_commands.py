@@ -80,7 +80,7 @@ def test_what_is_due_is_deleted_with_a_tombstone_and_the_log_still_verifies(
 ) -> None:
     later(monkeypatch, 11)
     assert [item["due"] for item in documents(with_job)] == [True]
-    assert "no compliance officer" in with_job.fails(3, "retention", "apply", "cleveland", "--as", "nora", "--yes")
+    assert "needs the role compliance officer" in with_job.fails(3, "retention", "apply", "cleveland", "--as", "nora", "--yes")
     removed = with_job.json("retention", "apply", "cleveland", "--as", "olga", "--yes")["removed"]
     assert isinstance(removed, list)
     assert [item["digest"] for item in removed] == [sha256_hex(RECORD)]
@@ -99,7 +99,7 @@ def test_a_hold_keeps_everything_until_another_officer_releases_it(
     with_job: "Shell", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hold = ("retention", "hold", "cleveland", "--job", "risk", "--reason", "case 7")
-    assert "no compliance officer" in with_job.fails(3, *hold, "--as", "nora")
+    assert "needs the role compliance officer" in with_job.fails(3, *hold, "--as", "nora")
     with_job.ok(*hold, "--as", "olga")
     assert "held already" in with_job.fails(3, *hold, "--as", "oscar")
     later(monkeypatch, 11)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from fedseal_cli.authority_options import now
-from fedseal_cli.local_options import open_node, person_in
+from fedseal_cli.local_options import open_policy_holder, person_in
 from fedseal_cli.remote import connected
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def open_desk(where: Where) -> Iterator[Desk]:
         return
     if where.node is None:
         raise SetupError("say where: --node DIR for a node's policies, or --federation for the federation's.")
-    with open_node(where.node) as party:
+    with open_policy_holder(where.node) as party:
         yield _NodeDesk(party, where)
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from fedseal.authority.config import AuthorityConfig
 from fedseal.coordinator.config import CoordinatorSettings
+from fedseal.custodian.config import CustodianSettings
 from fedseal.learning import learner_class, learner_names
 from fedseal.methods import Method, method_class, method_names
 from fedseal.methods.evaluation import Evaluation
@@ -87,6 +88,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "schema-fields": _table_of(DatasetSchema, meanings.SCHEMA, "a schema"),
     "coordinator-fields": _table_of(CoordinatorSettings, meanings.COORDINATOR, "coordinator.yaml"),
     "node-fields": _table_of(NodeSettings, meanings.NODE, "node.yaml"),
+    "custodian-fields": _table_of(CustodianSettings, meanings.CUSTODIAN, "custodian.yaml"),
     "authority-fields": _table_of(AuthorityConfig, meanings.AUTHORITY, "authority.yaml"),
     "purposes": _purposes,
     "purpose-codes": _purpose_codes,

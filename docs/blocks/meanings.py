@@ -20,7 +20,7 @@ POLICY: Mapping[str, str] = {
     "jobs.max_rounds": "most rounds of the method that a job may ask for",
     "jobs.max_local_epochs": "most passes over the site's records within one round",
     "protection": "how contributions are protected",
-    "protection.allowed": "a job must use one of these. This version runs `masking` only; `none` needs `INDIVIDUAL`",
+    "protection.allowed": "a job must use one of these. This version does not run `none`, which needs `INDIVIDUAL`",
     "protection.coordinator_may_learn": "the most that a job may disclose, `SUM` being least",
     "protection.minimum_cohort": "fewest sites whose sum may be released; 3 or more unless only `none` is allowed",
     "protection.corrupted_fraction": "share of a round's sites assumed to collude with the coordinator, one at least; "
@@ -31,7 +31,7 @@ POLICY: Mapping[str, str] = {
     "protection.history.scope": "which earlier sums count: those of the job over the same `model`, all of the same "
     "`job`, or all over the same `dataset` here",
     "protection.history.minimum_difference": "two such sums are over the same sites or differ by at least this many; "
-    "if left out, the minimum cohort",
+    "if left out, the minimum cohort; never less than two more than may collude",
     "privacy": "differential privacy: `{mechanism: none}`, or all three figures of a budget",
     "privacy.mechanism": "`none`: no noise is asked for",
     "privacy.epsilon_per_job": "most that one job may spend. This version has no mechanism: a budget refuses every job",
@@ -97,7 +97,8 @@ JOB: Mapping[str, str] = {
     "evaluation": "training only: which records are held out of training",
     "evaluation.holdout": "share of each site's records, stratified by outcome, by a salted hash of the record's id",
     "evaluation.seed": "salt of that choice",
-    "protection": "how contributions are protected; this version runs `masking`",
+    "protection": "how contributions are protected: `masking`, `homomorphic` or `hybrid`",
+    "custodian": "who holds the decryption key; needed for `homomorphic` and `hybrid`, and only there",
     "disclosure": "what the coordinator may learn; at least what the method states",
     "nodes": "the sites that are asked",
     "minimum_cohort": "fewest sites whose sum may be released",
@@ -139,6 +140,7 @@ COORDINATOR: Mapping[str, str] = {
     "reconnect_grace_seconds": "how long a broken connection may take to come back within a round",
     "retry_pause_seconds": "pause before a failed round is tried again",
     "maximum_attempts": "attempts at one round before the job fails",
+    "custodian_seconds": "how long a job waits for its custodian to make a key, or to open a sum",
     "maximum_nodes": "nodes that can be present at once; each holds one thread",
 }
 
@@ -146,6 +148,17 @@ NODE: Mapping[str, str] = {
     "coordinator": "`host:port`; none: the address from the invitation",
     "coordinator_name": "the coordinator's name in its certificate",
     "database": "SQLAlchemy URL; none: `node.db` in the folder",
+}
+
+CUSTODIAN: Mapping[str, str] = {
+    "coordinator": "`host:port`; none: the address from the invitation",
+    "coordinator_name": "the coordinator's name in its certificate",
+    "key_file": "file with the key that seals secret keys at rest; none: `keys/vault.key` in the folder",
+    "database": "SQLAlchemy URL; none: `custodian.db` in the folder",
+    "sums_per_job": "most sums that are opened for one job",
+    "sums_per_hour": "most sums that are opened within an hour, of all jobs; more wait",
+    "repeated_answers": "how often one and the same request is answered",
+    "key_days": "after so many days a job's secret key is destroyed, whether the job has ended or not",
 }
 
 AUTHORITY: Mapping[str, str] = {

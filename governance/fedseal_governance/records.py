@@ -100,6 +100,20 @@ class DisclosureRecord(_Frozen):
     quantities: tuple[str, ...]
 
 
+class CustodyRecord(_Frozen):
+    """Under whose key the contributions were encrypted.
+
+    Attributes:
+        custodian: the party that held the secret key.
+        key: digest of the public key.
+        statement: digest of the custodian's signed statement of the key; it is in the bundle.
+    """
+
+    custodian: str
+    key: Hex
+    statement: Hex
+
+
 class JobRecord(_Frozen):
     """The predicate of a job record.
 
@@ -108,6 +122,7 @@ class JobRecord(_Frozen):
         envelope: digest of the signed job file.
         schema_digest: digest of the dataset's schema file; empty for a job that was turned away before any node was
             asked.
+        custody: where the protection has a custodian and it made a key.
         federation_policies: digests of the federation's own policies that the job was submitted under.
         records_used: rows over the whole cohort, where a sum of them was published.
         log_position: entries in the coordinator's audit log before the entry that names this record.
@@ -133,6 +148,7 @@ class JobRecord(_Frozen):
     privacy: PrivacyRecord
     answers: tuple[NodeAnswer, ...]
     rounds: tuple[RoundRecord, ...]
+    custody: CustodyRecord | None = None
     federation_policies: tuple[Hex, ...] = ()
     records_used: float | None
     software: Mapping[str, str]

@@ -56,6 +56,11 @@ class Protection(StrEnum):
         """The protection in plain English."""
         return _PROTECTION_PLAIN[self]
 
+    @property
+    def has_custodian(self) -> bool:
+        """Whether contributions are encrypted under the key of a custodian."""
+        return self in (Protection.HOMOMORPHIC, Protection.HYBRID)
+
 
 _PROTECTION_PLAIN = {
     Protection.MASKING: "masks that cancel in the sum",

@@ -16,6 +16,7 @@ from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.dsse import SignedDocument
 from fedseal_crypto.errors import CryptoError
 from fedseal_governance.audit import AuditLog
+from fedseal_governance.custody import JobKeyRow, ServedJobRow
 from fedseal_governance.datasets import list_registered
 from fedseal_governance.participation import NodeJobRow
 from fedseal_governance.policy import list_policies, pinning
@@ -68,6 +69,10 @@ def _stored(session: Session) -> Iterator[bytes]:
         yield row.schema
     for held in session.scalars(select(NodeJobRow)):
         yield from _of_job(held.envelope, held.record)
+    for key in session.scalars(select(JobKeyRow)):
+        yield key.statement
+    for served in session.scalars(select(ServedJobRow)):
+        yield from _of_job(served.envelope, served.statement)
 
 
 def _of_job(envelope: bytes, record: bytes | None) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ from fedseal.methods import method_class, method_names
 from fedseal_governance.policy.advice import Offer
 from fedseal_governance.vocabulary import Disclosure, Protection
 
-AVAILABLE_PROTECTIONS = frozenset({Protection.MASKING})
+AVAILABLE_PROTECTIONS = frozenset({Protection.MASKING, Protection.HOMOMORPHIC, Protection.HYBRID})
 
 
 def method_levels() -> dict[str, Disclosure]:

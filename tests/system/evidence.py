@@ -18,7 +18,7 @@ from fedseal_governance.audit import AuditLog, Entry, reconcile, verify_bundle
 from fedseal_governance.participation import AttemptRow, AttemptState, NodeJobState
 from fedseal_governance.runs import MessageRow, RoundRow, RoundState
 from tests.system.federation import Federation
-from tests.system.founding import NODES, PASSPHRASE, utc_now
+from tests.system.founding import CUSTODIAN, NODES, PASSPHRASE, utc_now
 
 RoundNumber = tuple[str, int]
 """Stage and round, from 0."""
@@ -49,7 +49,7 @@ def assert_finished(federation: Federation, job: str, folder: Path) -> None:
 
 def assert_logs_verify(federation: Federation, folder: Path) -> None:
     """Every log, exported as for an auditor, verifies without its database; none contradicts the coordinator's."""
-    for name in ("authority", "coordinator", *NODES):
+    for name in ("authority", "coordinator", *NODES, CUSTODIAN):
         bundle = folder / f"bundle-{name}"
         shutil.rmtree(bundle, ignore_errors=True)
         with open_party(federation.folder / name) as party:

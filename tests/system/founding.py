@@ -36,6 +36,7 @@ ORGANISATION = "Heart Consortium"
 DATASET = "heart-disease"
 SCIENTIST = "ada"
 OFFICERS = ("grace", "katherine")
+CUSTODIAN = "data-trust"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,9 @@ def found(folder: Path, *, federation: str = "heart") -> None:
     for node in NODES:
         enrol(folder, Enrolment(kind="node", name=node))
         prepare_node(folder, node)
+    enrol(folder, Enrolment(kind="custodian", name=CUSTODIAN))
+    with open_party(folder / CUSTODIAN) as party:
+        approve_policy(party, policy_for("custodian"), folder)
 
 
 def found_authority(folder: Path, *, federation: str, at: datetime | None = None) -> None:

@@ -5,6 +5,7 @@ import os
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 from fedseal.authority import applicant, client
 from fedseal.authority.config import AuthorityConfig
@@ -17,7 +18,14 @@ from fedseal.learning import load_dataset
 from fedseal.local import LocalParty, Person, create_database, open_party, open_person
 from fedseal.profiles import dataset_facts
 from fedseal_cli.demonstration.processes import Services, is_listening
-from fedseal_cli.demonstration.setting import CONSORTIUM, DATASET, FEDERATION, HOSPITALS, Setting
+from fedseal_cli.demonstration.setting import (
+    CONSORTIUM,
+    CUSTODIAN_ORGANISATION,
+    DATASET,
+    FEDERATION,
+    HOSPITALS,
+    Setting,
+)
 from fedseal_crypto.dsse import sign_document
 from fedseal_crypto.identity import PartyKind
 from fedseal_crypto.secret import SecretBytes
@@ -68,6 +76,10 @@ def found(setting: Setting, services: Services, tell: Tell) -> SecretBytes:
     enrolment.machine("coordinator", "coordinator", CONSORTIUM, hosts=("localhost", "127.0.0.1"))
     for name, organisation in HOSPITALS.items():
         enrolment.machine("node", name, organisation)
+    if setting.custodian is not None:
+        enrolment.machine("custodian", setting.custodian, CUSTODIAN_ORGANISATION)
+        for number in (1, 2):
+            enrolment.person(officer(setting.custodian, number), CUSTODIAN_ORGANISATION, "compliance_officer")
     enrolment.person(ADMINISTRATOR, CONSORTIUM, "administrator")
     enrolment.person(SCIENTIST, CONSORTIUM, "data_scientist")
     enrolment.person(AUDITOR, CONSORTIUM, "auditor")
@@ -129,8 +141,16 @@ def furnish(setting: Setting, passphrase: SecretBytes, tell: Tell) -> None:
             officers = [
                 open_person(setting.person(officer(hospital, number)), passphrase, now=now()) for number in (1, 2)
             ]
-            _approve(setting, node, hospital, officers)
+            _approve(node, setting.example(f"policy-{hospital}.yaml"), HOSPITALS[hospital], officers)
         tell(f"{hospital}: {rows} records, {imported} consents, {withdrawn} withdrawn, policy signed by two officers")
+    if setting.custodian is not None:
+        with open_party(setting.party(setting.custodian), PartyKind.CUSTODIAN) as custodian:
+            officers = [
+                open_person(setting.person(officer(setting.custodian, number)), passphrase, now=now())
+                for number in (1, 2)
+            ]
+            _approve(custodian, setting.example("policy-custodian.yaml"), CUSTODIAN_ORGANISATION, officers)
+        tell(f"{setting.custodian}: the custodian's own policy signed by two officers")
 
 
 def _register(setting: Setting, node: LocalParty, hospital: str) -> int:
@@ -167,8 +187,7 @@ def withdraw_consent(node: LocalParty, pseudonym: str) -> None:
     node.run("consent.withdraw", lambda act: withdraw(act, node.register(DATASET), pseudonym), now=now())
 
 
-def _approve(setting: Setting, node: LocalParty, hospital: str, officers: list[Person]) -> None:
-    file = setting.example(f"policy-{hospital}.yaml")
+def _approve(node: LocalParty, file: Path, organisation: str, officers: list[Person]) -> None:
     content = file.read_bytes()
     stored = node.run(
         "policy.propose",
@@ -176,7 +195,7 @@ def _approve(setting: Setting, node: LocalParty, hospital: str, officers: list[P
             act,
             content,
             filename=str(file),
-            owner=Owner(level=PolicyLevel.NODE, name=HOSPITALS[hospital]),
+            owner=Owner(level=PolicyLevel.NODE, name=organisation),
             proposer=officers[0].member,
         ),
         now=now(),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedseal.client import Client
+from fedseal.custodian.standing import custodian_standing
 from fedseal.errors import RemoteError, SetupError
 from fedseal.folders import PartyFolder
 from fedseal.learning import load_model
@@ -25,6 +26,13 @@ from fedseal_governance.consent import in_force
 from fedseal_governance.jobs import JobDocument, load_job
 from fedseal_governance.participation import attempts_of, records_used
 from fedseal_governance.runs import RoundKey
+from fedseal_governance.vocabulary import Protection
+
+_UNDER = {
+    Protection.MASKING: "masks",
+    Protection.HOMOMORPHIC: "a custodian's key",
+    Protection.HYBRID: "masks and a custodian's key",
+}
 
 VICTIM = "hungary"
 """The hospital whose process is killed."""
@@ -53,10 +61,13 @@ class Demonstration:
     Args:
         folder: where everything is made; must be empty, or an earlier demonstration's with ``force``.
         force: replace an earlier demonstration.
+        protection: of the job.
     """
 
-    def __init__(self, folder: Path, *, force: bool, screen: Screen) -> None:
-        self._setting: Setting = prepare(folder, force=force)
+    def __init__(
+        self, folder: Path, *, force: bool, screen: Screen, protection: Protection = Protection.MASKING
+    ) -> None:
+        self._setting: Setting = prepare(folder, force=force, protection=protection)
         self._screen = screen
         self._observed = Observed()
 
@@ -94,6 +105,11 @@ class Demonstration:
         services.start("coordinator", "coordinator", "run", "--folder", str(folder))
         for hospital in HOSPITALS:
             self._start_node(services, hospital)
+        custodian = self._setting.custodian
+        if custodian is not None:
+            sealing = str(self._setting.passphrase_file)
+            where = str(self._setting.party(custodian))
+            services.start(custodian, "custodian", "run", "--folder", where, "--seal-passphrase-file", sealing)
 
     def _start_node(self, services: Services, hospital: str) -> None:
         services.start(hospital, "node", "run", "--folder", str(self._setting.party(hospital)))
@@ -125,13 +141,13 @@ class Demonstration:
 
     def _job(self, client: Client, services: Services) -> tuple[JobDocument, pb.JobDetail]:
         """Submit the training job and follow it through a kill, a return and a withdrawal."""
-        self._screen.chapter("The job: federated averaging under masks")
-        file = self._setting.example("job.yaml")
-        document = load_job(file.read_bytes(), str(file))
-        verdicts = client.check_job(file.read_bytes(), str(file))
+        self._screen.chapter(f"The job: federated averaging under {_UNDER[self._setting.protection]}")
+        content, name = self._setting.job(), "job.yaml"
+        document = load_job(content, name)
+        verdicts = client.check_job(content, name)
         allowing = sum(node.accepted for node in verdicts.nodes)
         self._screen.line(f"checked: the policies of {allowing} of {len(verdicts.nodes)} hospitals allow it")
-        summary = client.submit_job(file.read_bytes(), str(file))
+        summary = client.submit_job(content, name)
         self._screen.line(f"{document.job} signed by {SCIENTIST}, digest {summary.job[:16]}…")
         with self._screen.follow(summary.rounds_planned) as view:
             for event in client.watch_job(summary.job):
@@ -149,7 +165,8 @@ class Demonstration:
         if address.stage != TRAINING:
             return
         number = address.round + 1
-        shared = event.kind == "message" and event.step == "share" and event.node == VICTIM
+        step = "advertise" if self._setting.protection is Protection.HOMOMORPHIC else "share"
+        shared = event.kind == "message" and event.step == step and event.node == VICTIM
         if shared and number >= KILL_IN_ROUND and not observed.recovered and VICTIM in services.running:
             services.kill(VICTIM)
             observed.killed_in = number
@@ -223,10 +240,27 @@ class Demonstration:
             f"{contradictions or 'none'} contradict",
             style="green",
         )
+        if setting.custodian is not None:
+            self._custodian_audited(setting.custodian)
         copy = setting.folder / "audit-coordinator-forged"
         found, sentence = evidence.forged_copy_found(bundle, copy)
         screen.line(f"one byte of a copy flipped: {sentence}", style="yellow")
         return Audit(bundle=str(bundle), verified=True, tampered_entry_found=found)
+
+    def _custodian_audited(self, custodian: str) -> None:
+        """The custodian's log verifies, and says what it opened and that the key is gone."""
+        setting, screen = self._setting, self._screen
+        bundle = setting.folder / f"audit-{custodian}"
+        evidence.export_log(setting.party(custodian), bundle, now=now())
+        verify_bundle(bundle)
+        with open_party(setting.party(custodian)) as party:
+            standing = custodian_standing(party, now())
+        for job in standing.jobs:
+            gone = "destroyed" if job.destroyed_at is not None else "NOT destroyed"
+            screen.line(
+                f"{custodian}'s log verified: {job.sums} sums opened with the key {job.key[:12]}…, which is {gone}",
+                style="green" if job.destroyed_at is not None else "red",
+            )
 
     def _withdrawal_respected(self, digest: str) -> bool:
         """Whether the withdrawn record was used before, and in no round that began after the withdrawal."""

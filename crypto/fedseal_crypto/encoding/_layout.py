@@ -3,7 +3,8 @@
 A value v in [-B, B] with step r is stored as the level `round(v / r) + M`, a whole number in [0, 2M] with
 M = ceil(B / r). The sum over a cohort of n is at most 2·M·n, so a lane of `bit_length(2·M·n)` bits never
 overflows, and several lanes share a word without carries between them. Whoever decodes the sum knows how many
-contributions it has, and takes `count · M` away.
+contributions it has, and takes `count · M` away. A vector of counts or votes has no negative values: its levels
+are `round(v / r)` in [0, M], and its lanes are a bit narrower.
 
 Rules it keeps:
 - The layout follows from the specifications and the cohort alone, so that every party computes the same one;
@@ -56,6 +57,7 @@ class VectorSpec:
         length: Number of values, 1 to 2^33.
         bound: Values lie in [-bound, bound]; beyond it they are clipped and counted. Finite, positive.
         resolution: The step between two levels, in the same unit; positive, at most `bound`.
+        signed: False for values in [0, bound], such as counts and votes; a negative one is clipped to 0.
 
     Raises:
         LayoutInvalid: One of these does not hold.
@@ -65,6 +67,7 @@ class VectorSpec:
     length: int
     bound: float
     resolution: float
+    signed: bool = True
 
     def __post_init__(self) -> None:
         if _NAME.fullmatch(self.name) is None:
@@ -88,6 +91,21 @@ class VectorSpec:
     def levels(self) -> int:
         """M: the number of steps between 0 and the bound."""
         return math.ceil(self.bound / self.resolution)
+
+    @property
+    def lowest(self) -> float:
+        """The smallest value: -bound, or 0."""
+        return -self.bound if self.signed else 0.0
+
+    @property
+    def zero_level(self) -> int:
+        """The level that stands for 0: M, or 0."""
+        return self.levels if self.signed else 0
+
+    @property
+    def highest_level(self) -> int:
+        """The level that stands for the bound: 2·M, or M."""
+        return self.levels + self.zero_level
 
 
 @final
@@ -206,9 +224,11 @@ class Layout:
             view = words.views[self._run_index(segment)]
             job = LaneValues(
                 lanes=segment.lanes,
+                lowest=segment.spec.lowest,
                 bound=segment.spec.bound,
                 step=segment.spec.resolution,
                 levels=segment.spec.levels,
+                zero=segment.spec.zero_level,
             )
             count = encode_lanes(
                 job, values[segment.spec.name], view=view, first_word=segment.first_word, generator=generator
@@ -246,7 +266,8 @@ class Layout:
 
     def _decode_segment(self, segment: Segment, run: NDArray[Any], count: int) -> NDArray[np.float64]:
         part = run[segment.first_word : segment.first_word + segment.lanes.words]
-        total = decode_lanes(segment.lanes, part, count=count, levels=segment.spec.levels)
+        spec = segment.spec
+        total = decode_lanes(segment.lanes, part, most=count * spec.highest_level, zero=count * spec.zero_level)
         if total is None:
             raise SumInconsistent(
                 f"the sum of vector {segment.spec.name!r} is larger than {count} contributions can give: "
@@ -273,7 +294,7 @@ class Layout:
 
 def _pack(spec: VectorSpec, cohort: int) -> tuple[int, Lanes]:
     """The word width and lanes that need the fewest bytes; of equals the machine's own widths first."""
-    lane_bits = (2 * spec.levels * cohort).bit_length()
+    lane_bits = (spec.highest_level * cohort).bit_length()
     best: tuple[tuple[int, bool], int, Lanes] | None = None
     for bits in (32, 64, 16, 24):
         per_word = min(bits // lane_bits, spec.length)
@@ -309,6 +330,7 @@ def _digest(specs: Sequence[VectorSpec], cohort: int, slot_bits: int | None) -> 
     out.update(struct.pack(">II", cohort, len(specs)))
     for spec in specs:
         name = spec.name.encode("ascii")
-        out.update(struct.pack(">H", len(name)) + name)
+        # A name's length needs 8 of its 16 bits; the highest says that there are no negative values.
+        out.update(struct.pack(">H", len(name) | (0 if spec.signed else 1 << 15)) + name)
         out.update(struct.pack(">Qdd", spec.length, spec.bound, spec.resolution))
     return out.digest()

@@ -138,8 +138,9 @@ def _assumptions(policy: PolicyDocument) -> str:
         "with whoever runs the coordinator; one such site is always assumed, and just under a third where fewer than "
         "ten sites take part. "
         f"A round must be able to go on when {_percent(rules.dropout_fraction)} of the sites leave it. "
-        f"Of two {rules.history.scope.plain}, the second is refused if the sites in them differ by {few}, because "
-        "subtracting one sum from the other would show what those few contributed."
+        f"Of two {rules.history.scope.plain}, the second is refused if the sites in them differ by {few}, or if "
+        "all but one of the sites in which they differ might be working together, because subtracting one sum from the "
+        "other would show what those few contributed."
     )
 
 

@@ -139,7 +139,7 @@ class HistoryRules(Document):
     Attributes:
         scope: which earlier sums count.
         minimum_difference: two such sums are over the same sites, or over sites that differ by at least this many;
-            None stands for the minimum cohort.
+            None stands for the minimum cohort. A node asks for two more sites than may collude in any case.
     """
 
     scope: HistoryScope = HistoryScope.MODEL

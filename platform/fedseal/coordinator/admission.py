@@ -133,7 +133,9 @@ class Admission:
         signed = read_job(envelope, root=self._trust.root, revocations=self._trust.revocations, now=now)
         document = signed.document
         if document.protection not in AVAILABLE_PROTECTIONS:
-            sentence = f"the protection {document.protection.value} is not available here; use masking"
+            sentence = (
+                f"the protection {document.protection.value} is not available here; use masking, hybrid or homomorphic"
+            )
             raise RefusalError(sentence)
         learned = _disclosed(document)
         if learned > document.disclosure:

@@ -13,12 +13,15 @@ from fedseal.coordinator.job_run import JobRun
 from fedseal.learning import Origin, build_model, learner_digest, model_bytes
 from fedseal.methods import STATISTICS_STAGE, TRAINING_STAGE, Stage, programme_statement
 from fedseal.methods.statistics import describe
+from fedseal.protection import protection_quantities, protection_sentence
 from fedseal_crypto.canonical import canonical_json
 from fedseal_crypto.digests import sha256_hex
 from fedseal_crypto.masking import RoundParameters
 from fedseal_governance import runs
+from fedseal_governance.custody import job_key
 from fedseal_governance.policy import pinning
 from fedseal_governance.records import (
+    CustodyRecord,
     DisclosureRecord,
     JobRecord,
     NodeAnswer,
@@ -27,6 +30,7 @@ from fedseal_governance.records import (
     RoundRecord,
 )
 from fedseal_governance.runs import RoundState
+from fedseal_governance.vocabulary import Protection
 
 _SOFTWARE = ("fedseal", "torch", "numpy", "cryptography", "grpcio")
 _ROWS_FIGURE = "rows"
@@ -80,7 +84,8 @@ def make_record(session: Session, run: JobRun, *, federation: str, log_origin: s
         learner="" if document.learner is None else document.learner.name,
         learner_digest="" if document.learner is None else learner_digest(document.learner.name),
         protection=document.protection.value,
-        disclosure=disclosure_record(run.stages),
+        disclosure=disclosure_record(run.stages, document.protection),
+        custody=_custody(session, run.digest),
         privacy=PrivacyRecord(
             mechanism=document.privacy.mechanism.value,
             statement="No differential privacy: the protection hides each node's contribution, not what the "
@@ -97,21 +102,36 @@ def make_record(session: Session, run: JobRun, *, federation: str, log_origin: s
     )
 
 
-def disclosure_record(stages: Sequence[Stage]) -> DisclosureRecord:
-    """What the methods of these stages say each party sees."""
+def disclosure_record(stages: Sequence[Stage], protection: Protection) -> DisclosureRecord:
+    """What the methods of these stages, and the protection, say each party sees."""
     if not stages:
         return DisclosureRecord(level="", paragraph="Not known: the method cannot be run here.", quantities=())
     statement = programme_statement(tuple(stages))
     return DisclosureRecord(
         level=statement.level.name,
-        paragraph=statement.paragraph,
-        quantities=tuple(f"{item.party}: {item.name} - {item.description}" for item in statement.quantities),
+        paragraph=_paragraph(statement.paragraph, protection),
+        quantities=(
+            *(f"{item.party}: {item.name} - {item.description}" for item in statement.quantities),
+            *(f"{party}: {name} - {text}" for name, party, text in protection_quantities(protection)),
+        ),
     )
 
 
 def software_versions() -> dict[str, str]:
     """What is installed here, by name."""
     return {name: version(name) for name in _SOFTWARE} | {"python": platform.python_version()}
+
+
+def _paragraph(method: str, protection: Protection) -> str:
+    own = protection_sentence(protection)
+    return f"{method}\n\nProtection ({protection.value}): {own}" if own else method
+
+
+def _custody(session: Session, job: str) -> CustodyRecord | None:
+    row = job_key(session, job)
+    if row is None:
+        return None
+    return CustodyRecord(custodian=row.custodian, key=row.digest, statement=sha256_hex(row.statement))
 
 
 def _round(row: runs.RoundRow) -> RoundRecord:

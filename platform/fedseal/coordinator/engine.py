@@ -15,12 +15,21 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
 
 from fedseal.coordinator.admission import Admission, RefusedByFederation, Submission
 from fedseal.coordinator.attendance import Attendance, Session
+from fedseal.coordinator.custody_events import (
+    CustodianArrived,
+    CustodianDeclined,
+    CustodianLeft,
+    KeyPublished,
+    SumDelivered,
+)
+from fedseal.coordinator.custody_roll import CustodianSession
 from fedseal.coordinator.desk import JobDesk, Surroundings
 from fedseal.coordinator.hub import EventHub
 from fedseal.coordinator.intake import (
@@ -33,6 +42,7 @@ from fedseal.coordinator.intake import (
     StopAsked,
     VerdictReported,
 )
+from fedseal.coordinator.job_custody import custody_end
 from fedseal.coordinator.ledger import JobState, Ledger
 from fedseal.coordinator.policies import FederationPolicies
 from fedseal.credentials import Credentials
@@ -40,6 +50,7 @@ from fedseal.errors import ClockBehind, PlatformError, RefusalError
 from fedseal.rounds import RoundAddress
 from fedseal.trust import Clock, Trust
 from fedseal.wire._generated import coordination_pb2 as pb
+from fedseal.wire._generated import custody_pb2
 from fedseal_crypto.certificates import Party
 from fedseal_crypto.digests import Digest
 from fedseal_crypto.errors import CryptoError
@@ -135,6 +146,24 @@ class Engine:
             RefusalError: no such attempt is under way.
         """
         size: int = self._ask(lambda: self._desk(address.job).expected_bytes(address, node, session))
+        return size
+
+    def ciphertext(self, custodian: str, address: RoundAddress, member: str) -> Path:
+        """The file of one ciphertext of the sum that the custodian is asked to open.
+
+        Raises:
+            RefusalError: it is not asked for that sum.
+        """
+        path: Path = self._ask(lambda: self._desk(address.job).ciphertext(custodian, address, member))
+        return path
+
+    def sum_bytes(self, custodian: str, address: RoundAddress) -> int:
+        """Size of the opened sum that the custodian is asked for.
+
+        Raises:
+            RefusalError: it is not asked for that sum.
+        """
+        size: int = self._ask(lambda: self._desk(address.job).sum_bytes(custodian, address))
         return size
 
     def take_revocations(self, crl_pem: bytes) -> bool:
@@ -266,6 +295,13 @@ class Engine:
             case MessageReported() | ContributionArrived() | RoundRefused():
                 desk = self._desk(event.address.job)
                 self._guarding(desk, lambda: desk.round_event(event, now=self._clock()))
+            case CustodianArrived(custodian):
+                self._custodian_arrived(custodian)
+            case CustodianLeft(custodian):
+                self._surroundings.custodians.leave(custodian)
+            case CustodianDeclined() | KeyPublished() | SumDelivered():
+                desk = self._desk(event.job)
+                self._guarding(desk, lambda: desk.custody_event(event, now=self._clock()))
             case StopAsked():
                 desk = self._desk(event.job)
                 self._guarding(desk, lambda: desk.stop(f"stopped by {event.person}: {event.reason}", self._clock()))
@@ -306,6 +342,21 @@ class Engine:
             if end is not None:
                 session.send(pb.Instruction(job_end=end))
 
+    def _custodian_arrived(self, session: CustodianSession) -> None:
+        if session.closed:
+            return
+        self._surroundings.custodians.enter(session)
+        welcome = custody_pb2.CustodyWelcome(
+            coordinator_certificate=self._ledger.certificate.decode(),
+            revocation_list=self._trust.revocation_list_pem(),
+        )
+        session.send(custody_pb2.CustodianTask(welcome=welcome))
+        _log.info("custodian present", custodian=session.name)
+        for digest in session.open_jobs:
+            end = None if digest in self._desks else self._ledger.job_end_for_custodian(digest, session.name)
+            if end is not None:
+                session.send(custody_pb2.CustodianTask(job_end=custody_end(end)))
+
     def _welcome(self) -> pb.Instruction:
         return pb.Instruction(
             welcome=pb.Welcome(
@@ -332,6 +383,15 @@ class Engine:
                 self._attendance.leave(session)
                 for desk in self._desks.values():
                     desk.lost(session.node, now=self._clock(), for_good=True)
+        for custodian in self._surroundings.custodians.all():
+            try:
+                self._trust.root.verify_identity(
+                    custodian.identity_pem, now=self._clock(), revocations=self._trust.revocations
+                )
+            except CryptoError as error:
+                _log.warning("custodian shut out", custodian=custodian.name, sentence=str(error))
+                custodian.close()
+                self._surroundings.custodians.leave(custodian)
         return True
 
     def _tick(self, now: datetime) -> None:

@@ -23,6 +23,7 @@ from fedseal.credentials import Credentials
 from fedseal.documents import JOB_TYPE
 from fedseal.errors import RefusalError
 from fedseal.foreign import fitted, fitted_all
+from fedseal.protection import round_layout
 from fedseal.rounds import RoundAddress
 from fedseal.trust import Trust
 from fedseal.wire._generated import coordination_pb2 as pb
@@ -31,7 +32,6 @@ from fedseal_crypto.canonical import canonical_json
 from fedseal_crypto.certificates import Member
 from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.dsse import SignedDocument
-from fedseal_crypto.encoding import Layout
 from fedseal_crypto.identity import IdentityKey
 from fedseal_crypto.masking import ClientId, RingSum, RoundParameters, Step
 from fedseal_crypto.notes import Checkpoint, NoteKind, NoteVerifier, log_origin
@@ -353,6 +353,21 @@ class Ledger:
 
         return self.database.read(work)
 
+    def job_end_for_custodian(self, digest: Digest, custodian: str) -> pb.JobEnd | None:
+        """How a job ended, for the custodian that it names; None if it has not, or is none of the custodian's."""
+
+        def work(session: Session) -> pb.JobEnd | None:
+            row = session.get(runs.JobRow, digest)
+            if row is None or row.state not in JobState.final():
+                return None
+            document = load_job(SignedDocument.from_json(row.envelope).payload, f"job {digest[:12]}")
+            if document.custodian != custodian:
+                return None
+            reason = row.reason[:TEXT_CHARACTERS]
+            return pb.JobEnd(job=digest, state=row.state.value, reason=reason, job_record=row.record or b"")
+
+        return self.database.read(work)
+
     # -- rounds ----------------------------------------------------------------------------------------
 
     def begin_round(self, opened: OpenedRound, certificates: Sequence[bytes], *, now: datetime) -> int:
@@ -398,6 +413,7 @@ class Ledger:
                 "minimum_cohort": plan.parameters.minimum_cohort,
                 "broadcast": digest,
                 "context": plan.parameters.context0().hex(),
+                **({} if plan.key is None else {"key": plan.key}),
                 **self._links_of(plan.parameters.roster),
             }
             self._note(session, now, "round.started", self.member.label, f"job/{key.job}", details)
@@ -570,10 +586,18 @@ class Ledger:
             members=members,
             sessions={ClientId(item["node"]): bytes.fromhex(item["session"]) for item in roster},
             step_seconds=stored.document.step_timeout_seconds,
+            protection=stored.document.protection,
+            key=run.key,
         )
-        layout = Layout.plan(run.stage.method.vectors(run.plan()), cohort=len(roster))
-        broadcast = self.artefacts.get(row.broadcast)
-        return OpenedRound(plan=plan, layout=layout, broadcast=broadcast, broadcast_digest=Digest(row.broadcast))
+        made = round_layout(stored.document, run.stage.method.vectors(run.plan()), cohort=len(roster))
+        return OpenedRound(
+            plan=plan,
+            layout=made.layout,
+            broadcast=self.artefacts.get(row.broadcast),
+            broadcast_digest=Digest(row.broadcast),
+            specs=made.specs,
+            slots=made.slots,
+        )
 
     def _links_of(self, nodes: Sequence[str]) -> dict[str, object]:
         """The newest commitments of these nodes to their own logs, as a detail; many are a document."""

@@ -14,6 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from fedseal.coordinator.admission import Admission
 from fedseal.coordinator.attendance import Attendance
 from fedseal.coordinator.config import CoordinatorSettings
+from fedseal.coordinator.custody_service import CustodyService
 from fedseal.coordinator.desk import Surroundings
 from fedseal.coordinator.engine import Engine
 from fedseal.coordinator.hub import EventHub
@@ -31,6 +32,7 @@ from fedseal.processes import stop_on_signals, wait_for
 from fedseal.trust import Trust, utc_now
 from fedseal.wire import tls
 from fedseal.wire._generated import coordination_pb2_grpc as rpc
+from fedseal.wire._generated import custody_pb2_grpc as custody_rpc
 from fedseal_crypto.identity import PartyKind
 from fedseal_governance.claims import ServiceClaim
 from fedseal_governance.database import Database
@@ -150,6 +152,7 @@ def start_coordinator(folder: PartyFolder, settings: CoordinatorSettings, *, sto
         engine.stop()
         surroundings.hub.close()
         attendance.close_all()
+        surroundings.custodians.close_all()
         server.stop(_SHUTDOWN_SECONDS).wait()
         thread.join()
         claim.release()
@@ -222,6 +225,7 @@ def _serve(
         CoordinationService(engine=engine, attendance=attendance, trust=trust, views=views, incoming=incoming),
         server,
     )
+    custody_rpc.add_CustodyServicer_to_server(CustodyService(engine=engine, trust=trust, incoming=incoming), server)
     rpc.add_AdministrationServicer_to_server(AdministrationService(engine=engine, trust=trust, views=views), server)
     servicer = health.HealthServicer()
     servicer.set("", health_pb2.HealthCheckResponse.SERVING)

@@ -84,7 +84,7 @@ def make_refusal_record(
         learner="" if document.learner is None else document.learner.name,
         learner_digest=_digest_of_learner(document),
         protection=document.protection.value,
-        disclosure=disclosure_record(_known_stages(document)),
+        disclosure=disclosure_record(_known_stages(document), document.protection),
         privacy=PrivacyRecord(
             mechanism=document.privacy.mechanism.value, statement="Nothing was computed, so nothing was disclosed."
         ),

@@ -145,8 +145,8 @@ class Views:
         Args:
             job: digest of the job.
             digest: digest of the artefact.
-            for_node: a node, which may have only the broadcasts of jobs that name it; None for a person, who may
-                have what ``detail`` lists.
+            for_node: a node, which may have only the broadcasts and the public key of jobs that name it; None for a
+                person, who may have what ``detail`` lists.
 
         Raises:
             RefusalError: the job has no such artefact, or it is not for this caller.
@@ -158,7 +158,7 @@ class Views:
             if for_node is None:
                 return bool(kinds & _SHOWN_ARTEFACTS)
             document = load_job(SignedDocument.from_json(row.envelope).payload, "job")
-            return "broadcast" in kinds and for_node in document.nodes
+            return bool(kinds & {"broadcast", "public-key"}) and for_node in document.nodes
 
         if not self._ledger.database.read(work):
             sentence = f"job {job[:12]} has no such artefact for you; `fedseal job show` lists what there is"

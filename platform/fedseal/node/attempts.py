@@ -15,6 +15,7 @@ from fedseal.errors import RefusalError
 from fedseal.foreign import fitted, hex_lines
 from fedseal.learning import JobData
 from fedseal.rounds import RoundAddress
+from fedseal_crypto.custody import SealedInput
 from fedseal_crypto.digests import Digest
 from fedseal_crypto.masking import ClientId, EquivocationDetected, RoundParameters
 from fedseal_governance import consent, history, participation
@@ -137,12 +138,34 @@ class AttemptLedger:
         )
         return tuple(frozenset(ClientId(site) for site in sites) for sites in found)
 
-    def confirm_survivors(self, address: RoundAddress, survivors: Collection[str]) -> None:
-        """Store over whom the sum will go, before this node signs that list."""
-        self._database.run(
-            "node.round.survivors",
-            lambda session: participation.note_survivors(session, key_of(address), survivors),
-        )
+    def confirm_survivors(
+        self,
+        address: RoundAddress,
+        survivors: Collection[str],
+        compared: ComparedSums,
+        *,
+        earlier: Collection[frozenset[ClientId]],
+    ) -> None:
+        """Store over whom the sum will go, before this node's signature under that list leaves.
+
+        Args:
+            address: the attempt.
+            survivors: the list.
+            compared: which sums count.
+            earlier: those with which the list has been compared.
+
+        Raises:
+            RefusalError: another sum has been confirmed since, which can only be a second process on this database.
+        """
+
+        def work(session: Session) -> None:
+            key = key_of(address)
+            if not set(history.earlier_sums(session, key, compared)) <= set(earlier):
+                sentence = f"{address}: this node has confirmed another sum meanwhile; is it running twice?"
+                raise RefusalError(sentence)
+            participation.note_survivors(session, key, survivors)
+
+        self._database.run("node.round.survivors", work)
 
     def unmask_released(self, address: RoundAddress, answer: bytes, *, now: datetime) -> None:
         """Store that shares are about to leave, and which, so that they can be sent again after a restart."""
@@ -153,6 +176,23 @@ class AttemptLedger:
             self._note(session, now, "round.unmasked", address, {"survivors": json.loads(row.survivors)})
 
         self._database.run("node.round.unmask", work)
+
+    def ciphertext_released(
+        self, address: RoundAddress, members: Collection[str], sealed: SealedInput, *, now: datetime
+    ) -> None:
+        """Store that the ciphertext is about to leave, and among whose it may be summed."""
+        details: dict[str, object] = {
+            "committed": sorted(members),
+            "key": sealed.key.hex(),
+            "ciphertext": sealed.digest.hex(),
+        }
+
+        def work(session: Session) -> None:
+            participation.note_survivors(session, key_of(address), members)
+            participation.advance(session, key_of(address), AttemptState.UNMASK_RELEASED)
+            self._note(session, now, "round.sealed", address, details)
+
+        self._database.run("node.round.sealed", work)
 
     def open_answers(self) -> tuple[tuple[RoundAddress, bytes], ...]:
         """Shares that were released and of whose arrival this node has not heard."""

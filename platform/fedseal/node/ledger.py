@@ -19,6 +19,7 @@ from fedseal.learning import JobData, job_data, learner_digest
 from fedseal.methods import programme, programme_statement
 from fedseal.node.attempts import AttemptLedger
 from fedseal.node.data import DataRoom
+from fedseal.node.sealed import CheckedKey
 from fedseal.trust import Trust
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal_crypto.certificates import Member
@@ -26,10 +27,11 @@ from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.dsse import SignedDocument
 from fedseal_crypto.identity import IdentityKey
 from fedseal_crypto.notes import log_origin
-from fedseal_governance import consent, history, participation
+from fedseal_governance import consent, custody, history, participation
 from fedseal_governance.acts import Act
 from fedseal_governance.audit import AuditLog
 from fedseal_governance.consent import RecordKey
+from fedseal_governance.custody import JobKeyRow
 from fedseal_governance.database import Database
 from fedseal_governance.datasets import Drift
 from fedseal_governance.participation import NodeJobRow, NodeJobState
@@ -281,6 +283,29 @@ class NodeLedger:
             self._note(session, now, "job.ended", "coordinator", f"job/{digest}", details)
 
         self.database.run("node.job.end", work)
+
+    def accept_key(self, signed: SignedJob, key: CheckedKey, *, now: datetime) -> None:
+        """Store the key of a job, signed by its custodian, before this node uses it.
+
+        Raises:
+            KeyConflict: the job has another key.
+        """
+        statement = key.statement
+
+        def work(session: Session) -> None:
+            row = JobKeyRow(
+                job=signed.digest, custodian=key.custodian, digest=statement.key, statement=key.envelope, at=now
+            )
+            if custody.store_job_key(session, row):
+                details = {
+                    "key": statement.key,
+                    "file": statement.file,
+                    "parameters": statement.parameters,
+                    "statement": sha256_hex(key.envelope),
+                }
+                self._note(session, now, "key.accepted", f"custodian/{key.custodian}", f"job/{signed.digest}", details)
+
+        self.database.run("node.key", work)
 
     # -- the log ---------------------------------------------------------------------------------------
 

@@ -38,3 +38,9 @@ FEDERATION_POLICIES = 100
 
 TEXT_CHARACTERS = 4_000
 """Any sentence, name or code in a message."""
+
+PUBLIC_KEY_BYTES = 4 << 20
+"""The public key of a job: about 130 KB for sums."""
+
+SUM_REQUEST_BYTES = 6 << 20
+"""A request to open a sum: 500 commitments and statements are about 150 KB."""

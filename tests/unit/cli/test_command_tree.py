@@ -25,8 +25,8 @@ SHOWING = {
     "invitations",
 }
 # Long-running services print one line when they are ready; what they say afterwards is their log.
-# Three run until stopped; a stream has a format of its own, whose default is JSON lines.
-WITHOUT_JSON = {"federation serve", "coordinator run", "node run", "policy new", "audit stream"}
+# Four run until stopped; a stream has a format of its own, whose default is JSON lines.
+WITHOUT_JSON = {"federation serve", "coordinator run", "custodian run", "node run", "policy new", "audit stream"}
 
 
 def _walk(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -325,12 +325,20 @@ class RoundStart(_message.Message):
     MEMBER_CERTIFICATES_FIELD_NUMBER: _builtins.int
     REVOCATION_LIST_FIELD_NUMBER: _builtins.int
     LOG_SIZE_FIELD_NUMBER: _builtins.int
+    KEY_STATEMENT_FIELD_NUMBER: _builtins.int
+    KEY_DIGEST_FIELD_NUMBER: _builtins.int
+    KEY_SIZE_FIELD_NUMBER: _builtins.int
     parameters: _builtins.bytes
     broadcast_digest: _builtins.str
     broadcast_size: _builtins.int
     revocation_list: _builtins.bytes
     log_size: _builtins.int
     """of the coordinator's audit log when the round began"""
+    key_statement: _builtins.bytes
+    """the custodian's signed statement of the job's public key, where there is one"""
+    key_digest: _builtins.str
+    """the artefact that holds the public key"""
+    key_size: _builtins.int
     @_builtins.property
     def address(self) -> Global___RoundAddress: ...
     @_builtins.property
@@ -347,10 +355,13 @@ class RoundStart(_message.Message):
         member_certificates: _abc.Iterable[_builtins.str] | None = ...,
         revocation_list: _builtins.bytes = ...,
         log_size: _builtins.int = ...,
+        key_statement: _builtins.bytes = ...,
+        key_digest: _builtins.str = ...,
+        key_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["address", b"address"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "broadcast_digest", b"broadcast_digest", "broadcast_size", b"broadcast_size", "log_size", b"log_size", "member_certificates", b"member_certificates", "parameters", b"parameters", "revocation_list", b"revocation_list"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "broadcast_digest", b"broadcast_digest", "broadcast_size", b"broadcast_size", "key_digest", b"key_digest", "key_size", b"key_size", "key_statement", b"key_statement", "log_size", b"log_size", "member_certificates", b"member_certificates", "parameters", b"parameters", "revocation_list", b"revocation_list"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -62,7 +62,7 @@ def list_(authority: AuthorityOption, as_json: JsonOption = False) -> None:
         return
     print_table(
         ("Party", "Use", "State", "Until", "Fingerprint"),
-        [(row.label, row.use, row.state, day(row.not_after)[:10], f"{row.fingerprint[:16]}…") for row in rows],
+        [(row.label, row.use, row.state, day(row.not_after)[:10], f"{row.fingerprint[:12]}…") for row in rows],
         empty="No certificate was issued yet.",
     )
     for warning in warnings:

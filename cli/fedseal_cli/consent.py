@@ -8,7 +8,7 @@ import typer
 
 from fedseal_cli.authority_options import now
 from fedseal_cli.commands import JsonOption, command, noun
-from fedseal_cli.consent_options import DatasetOption, PseudonymArgument, typed_pseudonym
+from fedseal_cli.consent_options import DatasetOption, PseudonymArgument, require_known_dataset, typed_pseudonym
 from fedseal_cli.consent_past import history, impact, prove
 from fedseal_cli.local_options import NodeOption, OptionalAsOption, open_node, optional_person
 from fedseal_cli.output import day, instant, note, print_json, print_table, say
@@ -174,6 +174,8 @@ def withdraw(  # noqa: PLR0913, PLR0917 - Typer declares one parameter per optio
     whose = typed_pseudonym(pseudonym)
     with open_node(node) as party:
         person = optional_person(as_, passphrase_file)
+        if not even_if_unknown:
+            require_known_dataset(party, dataset)
         register = party.register(dataset)
         ended = party.run(
             "consent.withdraw",
@@ -184,7 +186,10 @@ def withdraw(  # noqa: PLR0913, PLR0917 - Typer declares one parameter per optio
     if as_json:
         print_json({"ended": ended})
         return
-    say(f"Withdrawn: {ended} consent(s) ended in {dataset}; the record is left out from the next round on.")
+    if ended:
+        say(f"Withdrawn: {ended} consent(s) ended in {dataset}; the record is left out from the next round on.")
+    else:
+        say(f"Noted: no consent that it concerns was in force in {dataset}; those given up to today never count again.")
     say("What it entered before: `fedseal consent impact`.")
 
 
@@ -204,6 +209,7 @@ def status(
     with open_node(node) as party:
         if pseudonym is not None:
             whose = typed_pseudonym(pseudonym)
+            require_known_dataset(party, dataset)
             register = party.register(dataset)
             _show_person(party.read(lambda session: consent.status(session, register, whose, now=moment)), as_json)
             return

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fedseal_cli.commands import JsonOption
-from fedseal_cli.consent_options import DatasetOption, PseudonymArgument, typed_pseudonym
+from fedseal_cli.consent_options import DatasetOption, PseudonymArgument, require_known_dataset, typed_pseudonym
 from fedseal_cli.local_options import NodeOption, open_node
 from fedseal_cli.output import day, instant, print_fields, print_json, print_table, say, wrapped
 
@@ -21,6 +21,7 @@ def history(
 
     whose = typed_pseudonym(pseudonym)
     with open_node(node) as party:
+        require_known_dataset(party, dataset)
         register = party.register(dataset)
         events = party.read(lambda session: consent.history(session, register, whose))
     if as_json:
@@ -50,16 +51,23 @@ def impact(pseudonym: PseudonymArgument, dataset: DatasetOption, node: NodeOptio
 
     whose = typed_pseudonym(pseudonym)
     with open_node(node) as party:
+        require_known_dataset(party, dataset)
         register = party.register(dataset)
         found = party.read(lambda session: consent.impact(session, register, whose))
+        known = bool(found.uses) or bool(party.read(lambda session: consent.history(session, register, whose)))
     if as_json:
         print_json(
             {
+                "known": known,
                 "withdrawn_at": None if found.withdrawn_at is None else instant(found.withdrawn_at),
                 "uses": [_use_as_json(use) for use in found.uses],
                 "meaning": MEANING,
             }
         )
+        return
+    if not known:
+        nothing = f"Nothing is known under this pseudonym in {dataset}: no consent, no withdrawal, no round."
+        say(wrapped(f"{nothing} Check its spelling."))
         return
     _show_impact(found, MEANING)
 
@@ -147,6 +155,7 @@ def prove(  # noqa: PLR0913, PLR0917 - Typer declares one parameter per option
     whose = typed_pseudonym(pseudonym)
     key = RoundKey(job=job, stage=stage, round=round_ - 1, attempt=attempt - 1)
     with open_node(node) as party:
+        require_known_dataset(party, dataset)
         register = party.register(dataset)
         proof = party.read(lambda session: consent.prove(session, register, whose, key))
     if as_json:

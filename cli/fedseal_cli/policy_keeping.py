@@ -146,16 +146,15 @@ def list_(
         ("Digest", "Version", "State", "Policy", "Signed by"),
         [
             (
-                f"{card.digest[:12]}…",
+                f"{card.digest[:8]}…",
                 card.document.version,
                 card.state.plain,
                 card.document.policy,
-                ", ".join(card.signers) or "nobody yet",
+                ", ".join(signer.partition("/")[2] for signer in card.signers) or "nobody yet",
             )
             for card in rows
         ],
         empty=nothing,
-        folding=2,
     )
 
 

@@ -30,7 +30,7 @@ def export(
     passphrase_file: PassphraseFile = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Fetch the signed record of a job that has ended."""
+    """Fetch the signed record of a job that has ended, or that was turned away when it was submitted."""
     from fedseal.errors import SetupError
     from fedseal.files import write_atomic
     from fedseal_crypto.digests import sha256_hex

@@ -30,7 +30,7 @@ RECORD: Mapping[str, str] = {
     "kind": "`training` or `statistics`",
     "purpose": "Data Use Ontology code",
     "dataset": "name of the dataset",
-    "schema": "SHA-256 of the schema file that all nodes registered",
+    "schema": "SHA-256 of the schema file that all nodes registered; empty for a job turned away at submission",
     "method": "name of the method",
     "learner": "name of the learner, or empty",
     "learner_digest": "digest of the learner's code at the coordinator, or empty",

@@ -120,7 +120,8 @@ class JobRecord(_Frozen):
     Attributes:
         job: digest of the job file; the file is in the bundle.
         envelope: digest of the signed job file.
-        schema_digest: digest of the dataset's schema file.
+        schema_digest: digest of the dataset's schema file; empty for a job that was turned away before any node was
+            asked.
         custody: where the protection has a custodian and it made a key.
         federation_policies: digests of the federation's own policies that the job was submitted under.
         records_used: rows over the whole cohort, where a sum of them was published.
@@ -138,7 +139,7 @@ class JobRecord(_Frozen):
     kind: str
     purpose: str
     dataset: str
-    schema_digest: Hex = Field(alias="schema")
+    schema_digest: Hex | Literal[""] = Field(alias="schema")
     method: str
     learner: str
     learner_digest: str

@@ -20,11 +20,11 @@ from sqlalchemy.orm import Session
 
 from fedseal_crypto.certificates import Member
 from fedseal_crypto.digests import Digest
-from fedseal_crypto.identity import PartyKind, Role
 from fedseal_governance.acts import Act
 from fedseal_governance.audit import AuditLog
 from fedseal_governance.audit.entries import REMOVED
 from fedseal_governance.errors import RefusedError
+from fedseal_governance.permissions import Operation, holds_role
 from fedseal_governance.policy.model import PolicyDocument
 
 EVERYTHING = "log"
@@ -106,7 +106,7 @@ def place_hold(act: Act, log: AuditLog, *, subject: str, reason: str, officer: M
     Raises:
         HoldRefused: The subject is held already, or the person or the reason will not do.
     """
-    _require_officer(officer, owner)
+    _require_officer(Operation.RETENTION_HOLD, officer, owner)
     _require_reason(reason)
     if any(hold.subject == subject for hold in holds_in_force(act.session, log)):
         raise HoldRefused(f"{_named(subject)} is held already; see `fedseal retention holds`")
@@ -119,7 +119,7 @@ def release_hold(act: Act, log: AuditLog, *, subject: str, reason: str, officer:
     Raises:
         HoldRefused: There is no such hold, the same person placed it, or the person or the reason will not do.
     """
-    _require_officer(officer, owner)
+    _require_officer(Operation.RETENTION_RELEASE, officer, owner)
     _require_reason(reason)
     held = [hold for hold in holds_in_force(act.session, log) if hold.subject == subject]
     if not held:
@@ -135,7 +135,7 @@ def note_removals(act: Act, log: AuditLog, removals: Iterable[Removal], *, offic
     Raises:
         HoldRefused: One of them is held, or the person may not do this; nothing was written.
     """
-    _require_officer(officer, owner)
+    _require_officer(Operation.RETENTION_APPLY, officer, owner)
     holds, count = holds_in_force(act.session, log), 0
     for removal in removals:
         for hold in holds:
@@ -170,8 +170,8 @@ def _years_later(moment: datetime, years: int) -> datetime:
         return moment.replace(year=moment.year + years, month=3, day=1)
 
 
-def _require_officer(officer: Member, owner: str | None) -> None:
-    if officer.kind is not PartyKind.PERSON or Role.COMPLIANCE_OFFICER not in officer.roles:
+def _require_officer(operation: Operation, officer: Member, owner: str | None) -> None:
+    if not holds_role(operation, officer):
         raise HoldRefused(f"{officer.label} is no compliance officer; holds and deletions are theirs")
     if owner is not None and officer.organisation != owner:
         raise HoldRefused(f"{officer.label} is an officer of {officer.organisation}; this is for those of {owner}")

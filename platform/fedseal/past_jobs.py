@@ -21,6 +21,7 @@ from fedseal_crypto.dsse import SignedDocument
 from fedseal_crypto.errors import CryptoError
 from fedseal_governance import participation, runs
 from fedseal_governance.audit import AuditLog
+from fedseal_governance.audit.claims import is_turned_away
 from fedseal_governance.datasets import list_registered
 from fedseal_governance.errors import DocumentError, NotFound
 from fedseal_governance.jobs import JobDocument, load_job
@@ -88,7 +89,7 @@ def _records(session: Session, row: NodeJobRow, reasons: tuple[Reason, ...]) -> 
 
 def _turned_away(session: Session, log: AuditLog, artefacts: ArtefactFolder) -> Iterator[PastJob | None]:
     for entry in log.entries(session):
-        if entry.type != "job.refused":
+        if not is_turned_away(entry):
             continue
         digest = str(entry.details.get("envelope", ""))
         if len(digest) == len(sha256_hex(b"")) and artefacts.path(digest).is_file():

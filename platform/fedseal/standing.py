@@ -66,12 +66,7 @@ def node_standing(party: LocalParty, now: datetime) -> NodeStanding:
             policies=tuple(sorted({item.document.title for item in policies if item is not None})),
             jobs=tuple(JobStanding(name=row.name, digest=row.digest, state=row.state.value) for row in offered),
             log_entries=party.log().size(session),
-            warnings=deadlines.spoken(
-                [
-                    deadlines.list_warning(trust.revocations.number, trust.revocations.next_update, now),
-                    deadlines.certificate_warning(member.label, member.not_after, now),
-                ]
-            ),
+            warnings=deadlines.party_warnings(member, trust.revocations, now),
         )
 
     return party.read(work)

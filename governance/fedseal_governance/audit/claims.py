@@ -54,6 +54,11 @@ def party_of(origin: str) -> str:
     return origin.rpartition("/")[2]
 
 
+def is_turned_away(entry: Entry) -> bool:
+    """Whether a coordinator's entry is about a job that it turned away at submission, before any node was asked."""
+    return entry.type == "job.refused" and entry.actor.startswith("person/")
+
+
 def coordinator_claims(entries: Iterable[Entry], node: str) -> Iterator[Claim]:
     """What a coordinator's log claims that concerns one node: of jobs that name it."""
     asked: set[str] = set()
@@ -208,8 +213,8 @@ def _node_refusal(entry: Entry) -> Claim:
 
 def _coordinator_end(entry: Entry, node: str) -> Claim | None:
     record = entry.details.get("record")
-    if record is None:
-        return None  # a job that was turned away before any node was asked
+    if record is None or is_turned_away(entry):
+        return None  # no node was asked
     return Claim(
         key=("end", _job(entry)),
         says=f"job {_short(entry)} ended",

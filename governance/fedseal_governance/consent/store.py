@@ -118,6 +118,12 @@ def record(act: Act, register: Register, consent: Consent) -> None:
     )
 
 
+def datasets_known(session: Session) -> frozenset[str]:
+    """Every dataset for which a consent or a withdrawal was ever entered."""
+    tables = (ConsentRow, TombstoneRow, WithdrawalRow)
+    return frozenset(name for table in tables for name in session.scalars(select(table.dataset).distinct()))
+
+
 def withdraw(
     act: Act, register: Register, pseudonym: str, *, purpose: str | None = None, even_if_unknown: bool = False
 ) -> int:
@@ -147,8 +153,8 @@ def withdraw(
     person = register.key.leaf(pseudonym).hex()
     if not known and not even_if_unknown and not _tombstones(act.session, register.dataset, person):
         raise NotFound(
-            f"no consent is recorded under this pseudonym in {register.dataset}; check its spelling, or say that the "
-            "withdrawal is to be kept for consents that come later"
+            f"no consent is recorded under this pseudonym in {register.dataset}; check its spelling, or keep the "
+            "withdrawal for consents that come later with `--even-if-unknown`"
         )
     ended = bury(act, register, [row for row in known if is_related(row.purpose, purpose)])
     act.session.add(

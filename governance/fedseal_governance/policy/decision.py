@@ -103,8 +103,9 @@ def _datasets(job: JobDocument, policy: PolicyDocument, facts: NodeFacts) -> Ite
         )
     elif job.dataset not in facts.datasets:
         sentence = (
-            f"The dataset {job.dataset} is not registered here, or has changed since it was; "
-            "register it again with `fedseal dataset register`."
+            f"The dataset {job.dataset} is not registered here, or has changed more than is tolerated since it was; "
+            "its operator must register it with `fedseal dataset register`, or look at the change and approve it with "
+            "`fedseal dataset approve`."
         )
     else:
         sentence = ""

@@ -226,7 +226,7 @@ def _retention(policy: PolicyDocument) -> str:
     models = f"for {_years(rules.model_years)}" if rules.model_years else "only until the job has ended"
     return (
         f"Records kept. The audit log is to be kept for {_years(rules.audit_years)}. Models are to be kept {models}. "
-        "Whoever runs the site sees to it."
+        "Nothing is deleted by itself: when the time is over, a compliance officer has what is due deleted."
     )
 
 

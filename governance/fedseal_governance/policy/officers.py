@@ -14,7 +14,6 @@ from datetime import datetime
 
 from fedseal_crypto.certificates import Member, Party
 from fedseal_crypto.dsse import SignedDocument
-from fedseal_crypto.identity import PartyKind, Role
 from fedseal_governance.errors import RefusedError
 from fedseal_governance.permissions import PERMISSIONS, Operation, holds_role
 from fedseal_governance.policy.model import PolicyDocument
@@ -32,6 +31,12 @@ _PROPOSING = {
     PolicyLevel.FEDERATION: Operation.FEDERATION_POLICY_PROPOSE,
 }
 """The row of the table of permissions that says who proposes a policy of a level."""
+
+_SIGNING = {
+    PolicyLevel.NODE: Operation.POLICY_APPROVE,
+    PolicyLevel.FEDERATION: Operation.FEDERATION_POLICY_APPROVE,
+}
+"""The row that says who signs one, and ends one."""
 
 
 def require_proposer(person: Party, document: PolicyDocument) -> None:
@@ -57,7 +62,7 @@ def require_officer(member: Member, document: PolicyDocument) -> None:
     Raises:
         RefusedError: no compliance officer, or of another organisation than a node's policy.
     """
-    if member.kind is not PartyKind.PERSON or Role.COMPLIANCE_OFFICER not in member.roles:
+    if not holds_role(_SIGNING[document.level], member):
         whose = "any organisation" if document.level is PolicyLevel.FEDERATION else document.owner
         raise RefusedError(f"{member.label} is no compliance officer; ask one of {whose}")
     if document.level is PolicyLevel.NODE and member.organisation != document.owner:

@@ -15,7 +15,7 @@ from fedseal.coordinator.attendance import Session
 from fedseal.coordinator.job_run import SMALLEST_COHORT
 from fedseal.coordinator.strictest import policy_for
 from fedseal.documents import SignedJob, read_job
-from fedseal.errors import PeerFault, RefusalError
+from fedseal.errors import PeerFault, RefusalError, SetupError
 from fedseal.installed import AVAILABLE_PROTECTIONS, installed_offer
 from fedseal.learning import learner_digest
 from fedseal.methods import programme, programme_statement
@@ -35,6 +35,7 @@ from fedseal_governance.policy import (
     decide_at_both_levels,
 )
 from fedseal_governance.policy.advice import Site, advise
+from fedseal_governance.vocabulary import Disclosure
 
 _log = structlog.get_logger(__name__)
 
@@ -136,7 +137,7 @@ class Admission:
                 f"the protection {document.protection.value} is not available here; use masking, hybrid or homomorphic"
             )
             raise RefusalError(sentence)
-        learned = programme_statement(programme(document)).level
+        learned = _disclosed(document)
         if learned > document.disclosure:
             sentence = (
                 f"the job declares that the coordinator learns {document.disclosure.name}, but its method "
@@ -197,7 +198,7 @@ def _facts(document: JobDocument, datasets: Collection[str], standing: Federatio
         now=now,
         datasets=frozenset(datasets),
         usable_records=_ASSUMED_RECORDS,
-        method_discloses=programme_statement(programme(document)).level,
+        method_discloses=_disclosed(document),
         learner_digest=_learner_digest(document),
         operator_agreed=True,
         federation_policy=bool(standing.policies),
@@ -271,6 +272,14 @@ def _advice(document: JobDocument, sites: Sequence[Site], standing: FederationSt
         obstacles=advice.obstacles,
         sufficient=advice.sufficient,
     )
+
+
+def _disclosed(document: JobDocument) -> Disclosure:
+    """What the job's method discloses; a method or learner that cannot be run here is a refusal, not a fault."""
+    try:
+        return programme_statement(programme(document)).level
+    except SetupError as error:
+        raise RefusalError(str(error)) from error
 
 
 def _minimum(document: JobDocument) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import platform
+from collections.abc import Sequence
 from datetime import datetime
 from importlib.metadata import version
 from typing import Literal, cast
@@ -10,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from fedseal.coordinator.job_run import JobRun
 from fedseal.learning import Origin, build_model, learner_digest, model_bytes
-from fedseal.methods import STATISTICS_STAGE, TRAINING_STAGE, programme_statement
+from fedseal.methods import STATISTICS_STAGE, TRAINING_STAGE, Stage, programme_statement
 from fedseal.methods.statistics import describe
 from fedseal.protection import protection_quantities, protection_sentence
 from fedseal_crypto.canonical import canonical_json
@@ -66,7 +67,6 @@ def make_record(session: Session, run: JobRun, *, federation: str, log_origin: s
     row = runs.job(session, run.digest)
     rounds = tuple(_round(item) for item in runs.rounds(session, run.digest) if item.state is not RoundState.OPEN)
     document = run.document
-    statement = programme_statement(run.stages)
     return JobRecord(
         name=row.name,
         job=run.digest,
@@ -84,14 +84,7 @@ def make_record(session: Session, run: JobRun, *, federation: str, log_origin: s
         learner="" if document.learner is None else document.learner.name,
         learner_digest="" if document.learner is None else learner_digest(document.learner.name),
         protection=document.protection.value,
-        disclosure=DisclosureRecord(
-            level=statement.level.name,
-            paragraph=_paragraph(statement.paragraph, document.protection),
-            quantities=(
-                *(f"{item.party}: {item.name} - {item.description}" for item in statement.quantities),
-                *(f"{party}: {name} - {text}" for name, party, text in protection_quantities(document.protection)),
-            ),
-        ),
+        disclosure=disclosure_record(run.stages, document.protection),
         custody=_custody(session, run.digest),
         privacy=PrivacyRecord(
             mechanism=document.privacy.mechanism.value,
@@ -102,11 +95,31 @@ def make_record(session: Session, run: JobRun, *, federation: str, log_origin: s
         rounds=rounds,
         federation_policies=pinning.bound_to(session, run.digest),
         records_used=next((item.figures[_ROWS_FIGURE] for item in rounds if _ROWS_FIGURE in item.figures), None),
-        software={name: version(name) for name in _SOFTWARE} | {"python": platform.python_version()},
+        software=software_versions(),
         federation=federation,
         log_origin=log_origin,
         log_position=log_position,
     )
+
+
+def disclosure_record(stages: Sequence[Stage], protection: Protection) -> DisclosureRecord:
+    """What the methods of these stages, and the protection, say each party sees."""
+    if not stages:
+        return DisclosureRecord(level="", paragraph="Not known: the method cannot be run here.", quantities=())
+    statement = programme_statement(tuple(stages))
+    return DisclosureRecord(
+        level=statement.level.name,
+        paragraph=_paragraph(statement.paragraph, protection),
+        quantities=(
+            *(f"{item.party}: {item.name} - {item.description}" for item in statement.quantities),
+            *(f"{party}: {name} - {text}" for name, party, text in protection_quantities(protection)),
+        ),
+    )
+
+
+def software_versions() -> dict[str, str]:
+    """What is installed here, by name."""
+    return {name: version(name) for name in _SOFTWARE} | {"python": platform.python_version()}
 
 
 def _paragraph(method: str, protection: Protection) -> str:

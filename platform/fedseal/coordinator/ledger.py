@@ -18,6 +18,7 @@ from fedseal.coordinator.admission import Submission
 from fedseal.coordinator.closing import export_model, export_statistics, make_record
 from fedseal.coordinator.job_run import JobRun, OpenedRound, Progress, unpack_state
 from fedseal.coordinator.round_driver import RoundPlan
+from fedseal.coordinator.turned_away import TurnedAway, make_refusal_record
 from fedseal.credentials import Credentials
 from fedseal.documents import JOB_TYPE
 from fedseal.errors import RefusalError
@@ -197,21 +198,32 @@ class Ledger:
     def refused_at_submission(
         self, envelope: bytes, *, person: str, reason: str, by_federation: bool, now: datetime
     ) -> None:
-        """Note that a job was turned away before it was offered, perhaps by the federation's own policy."""
-        data = SignedDocument.from_json(envelope).payload
-        document = load_job(data, "job")
-        digest = sha256_hex(data)
-        details = {
-            "name": document.job,
-            "purpose": document.purpose,
-            "reason": reason,
-            "by_federation": by_federation,
-            "envelope": sha256_hex(envelope),
-        }
+        """Note that a job was turned away before it was offered, perhaps by the federation's own policy.
+
+        It leaves its file and a signed record, which the entry names; it is no job of this coordinator, so that it can
+        be submitted again when the reason is gone.
+        """
+        refused = TurnedAway.read(envelope, person=person, reason=reason)
         self.artefacts.put(envelope)
-        self.database.run(
-            "job.refuse", lambda session: self._note(session, now, "job.refused", person, f"job/{digest}", details)
-        )
+
+        def work(session: Session) -> None:
+            federation, position = str(self.member.federation), self.log.size(session)
+            record = make_refusal_record(
+                refused, now=now, federation=federation, log_origin=self.log.origin, log_position=position
+            )
+            key, certificate = self.signing
+            signed = sign_record(record, model_digest=None, key=key, certificate_pem=certificate)
+            details = {
+                "name": refused.document.job,
+                "purpose": refused.document.purpose,
+                "reason": refused.reason,
+                "by_federation": by_federation,
+                "envelope": sha256_hex(envelope),
+                "record": self.artefacts.put(signed),
+            }
+            self._note(session, now, "job.refused", person, f"job/{refused.digest}", details)
+
+        self.database.run("job.refuse", work)
 
     def active_jobs(self) -> tuple[Digest, ...]:
         """Digests of the jobs that have not ended."""

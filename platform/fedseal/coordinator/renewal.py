@@ -1,4 +1,4 @@
-"""What a running coordinator looks after: its claim on the database, and replaced keys and certificates.
+"""What a running coordinator looks after: its claim on the database, dates, and replaced keys and certificates.
 
 These are taken over in this order: the ledger signs with the new key; an entry says so, after which the next
 checkpoint cannot be one that the old key has signed; everybody who is present is shown the new certificate; new
@@ -6,7 +6,7 @@ connections are met with it.
 """
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
@@ -15,7 +15,8 @@ from sqlalchemy.orm import Session
 from fedseal.coordinator.engine import Engine
 from fedseal.coordinator.ledger import Ledger
 from fedseal.credentials import LOOK_SECONDS, Credentials, CredentialWatch
-from fedseal.trust import utc_now
+from fedseal.deadlines import DailyReminder
+from fedseal.trust import Trust, utc_now
 from fedseal.wire.tls import ShownCertificate
 from fedseal_crypto.notes import NoteVerifier
 from fedseal_governance.claims import ServiceClaim
@@ -52,14 +53,17 @@ class Upkeep:
     engine: Engine
     shown: ShownCertificate
     claim: ServiceClaim
+    trust: Trust
+    reminder: DailyReminder = field(default_factory=DailyReminder)
     waiting: Credentials | None = None
     """Taken from the folder, but not into the ledger yet."""
 
     def run(self, stopping: threading.Event, failures: list[BaseException]) -> None:
-        """Until the end: keep the claim on the database, and take replaced keys and certificates over."""
+        """Until the end: keep the claim on the database, say which dates come near, take replaced keys over."""
         try:
             while not stopping.wait(LOOK_SECONDS):
                 self.claim.require()
+                self.reminder.remind(self.ledger.member, self.trust.revocations, utc_now())
                 self.look()
         except StorageError as error:
             failures.append(error)

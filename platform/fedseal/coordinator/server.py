@@ -142,7 +142,7 @@ def start_coordinator(folder: PartyFolder, settings: CoordinatorSettings, *, sto
     thread = threading.Thread(target=_run_engine, args=(engine, stopping, failures), name="engine")
     thread.start()
     watch = CredentialWatch(folder, own, utc_now)
-    upkeep = Upkeep(watch=watch, ledger=ledger, engine=engine, shown=shown, claim=claim)
+    upkeep = Upkeep(watch=watch, ledger=ledger, engine=engine, shown=shown, claim=claim, trust=trust)
     threading.Thread(target=upkeep.run, args=(stopping, failures), name="upkeep", daemon=True).start()
     server.start()
     _log.info("coordinator ready", port=port, federation=str(own.member.federation))

@@ -230,9 +230,9 @@ class AdministrationService(rpc.AdministrationServicer):
 
     @guarded
     def ShowJob(self, request: pb.JobRequest, context: grpc.ServicerContext) -> pb.JobDetail:  # noqa: N802 - gRPC's name
-        """One job with its rounds, answers and artefacts."""
+        """One job with its rounds, answers and artefacts, or one that was turned away with its record."""
         self._door.admit(context, Operation.JOB_READ)
-        return self._views.detail(self._views.resolve(request.job))
+        return self._views.shown(request.job)
 
     @guarded_stream
     def WatchJob(self, request: pb.JobRequest, context: grpc.ServicerContext) -> Iterator[pb.JobEvent]:  # noqa: N802 - gRPC's name

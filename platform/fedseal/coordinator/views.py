@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from fedseal.coordinator.attendance import Attendance
 from fedseal.coordinator.job_run import rounds_planned
 from fedseal.coordinator.ledger import Ledger
+from fedseal.coordinator.turned_away import newest_turned_away
 from fedseal.errors import PeerFault, RefusalError
 from fedseal.foreign import fitted_all
 from fedseal.rounds import RoundAddress
@@ -21,6 +22,7 @@ from fedseal_crypto.dsse import SignedDocument
 from fedseal_crypto.masking import RoundParameters
 from fedseal_crypto.merkle import HASH_SIZE
 from fedseal_governance import runs
+from fedseal_governance.errors import NotFound
 from fedseal_governance.jobs import load_job
 from fedseal_governance.runs import JobState, RoundState
 
@@ -105,6 +107,21 @@ class Views:
             )
 
         return self._ledger.database.read(work)
+
+    def shown(self, wanted: str) -> pb.JobDetail:
+        """The job that ``wanted`` names; where there is none, the newest of that name that was turned away.
+
+        Raises:
+            NotFound: none or several match.
+        """
+        try:
+            return self.detail(self.resolve(wanted))
+        except NotFound:
+            log, artefacts = self._ledger.log, self._ledger.artefacts
+            found = self._ledger.database.read(lambda session: newest_turned_away(session, log, artefacts, wanted))
+            if found is None:
+                raise
+            return found
 
     def nodes(self) -> pb.NodeList:
         """The nodes that are present."""

@@ -15,6 +15,7 @@ from tenacity import wait_random_exponential
 from fedseal import __version__
 from fedseal.authority.names import service_name
 from fedseal.credentials import Credentials, CredentialWatch, load_credentials
+from fedseal.deadlines import DailyReminder
 from fedseal.errors import RemoteError, SetupError
 from fedseal.files import make_folder, read_limited, write_atomic
 from fedseal.folders import PartyFolder
@@ -227,8 +228,8 @@ def _run(node: Node, claim: ServiceClaim) -> None:
 
 
 def _watch_own_rules(node: Node, claim: ServiceClaim) -> None:
-    """Until the end: keep the claim on the database, settle policies, notice a rotation, tell what changed."""
-    attended = None
+    """Until the end: keep the claim on the database, settle policies, warn of dates, notice a rotation and changes."""
+    attended, reminder = None, DailyReminder()
     while not node.stopping.wait(_OWN_RULES_SECONDS):
         try:
             claim.require()
@@ -237,6 +238,7 @@ def _watch_own_rules(node: Node, claim: ServiceClaim) -> None:
             return
         node.renewal = node.watch.newer() or node.renewal
         node.me.ledger.settle_policies(now=node.me.clock())
+        reminder.remind(node.me.ledger.member, node.me.trust.revocations, node.me.clock())
         facts = _attendance(node).SerializeToString(deterministic=True)
         if attended is not None and facts != attended:
             _log.info("policies or datasets changed; attending again")

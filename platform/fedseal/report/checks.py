@@ -166,7 +166,8 @@ def _digests(sources: Sources) -> Iterator[Check]:
     if record is None:
         return
     yield _same("Signed job file", sha256_hex(detail.document), record.envelope, "is the one in the job record")
-    yield _same("Dataset schema", sha256_hex(detail.schema), record.schema_digest, "is the one in the job record")
+    if record.schema_digest:
+        yield _same("Dataset schema", sha256_hex(detail.schema), record.schema_digest, "is the one in the job record")
     offered = sources.offered(MODEL)
     if sources.subject and not offered:
         finding = (

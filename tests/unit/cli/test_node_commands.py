@@ -170,6 +170,11 @@ def test_consents_are_imported_recorded_and_withdrawn(federation_shell: "Shell")
     person = federation_shell("consent", "status", *where, "--pseudonym", "-", "--json", typed="P1\n")
     assert json.loads(person.stdout)["consents"][0]["state"] == "withdrawn"
     assert "no consent is recorded" in federation_shell.fails(3, "consent", "withdraw", "P9", *where)
+    assert "Noted: no consent that it concerns" in federation_shell.ok("consent", "withdraw", "P1", *where).stdout
+    assert "Nothing is known under this pseudonym" in federation_shell.ok("consent", "impact", "P9", *where).stdout
+    misspelt = ("--dataset", "heart", *where[2:])
+    for asked in (("impact", "P1"), ("history", "P1"), ("withdraw", "P1"), ("status", "--pseudonym", "P1")):
+        assert "did you mean hearts?" in federation_shell.fails(3, "consent", *asked, *misspelt)
     log = federation_shell.ok("audit", "list", "cleveland", "--json").stdout
     assert '"P1"' not in log
     assert "person/nora" in log

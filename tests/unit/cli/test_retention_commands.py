@@ -80,7 +80,8 @@ def test_what_is_due_is_deleted_with_a_tombstone_and_the_log_still_verifies(
 ) -> None:
     later(monkeypatch, 11)
     assert [item["due"] for item in documents(with_job)] == [True]
-    assert "needs the role compliance officer" in with_job.fails(3, "retention", "apply", "cleveland", "--as", "nora", "--yes")
+    refused = with_job.fails(3, "retention", "apply", "cleveland", "--as", "nora", "--yes")
+    assert "needs the role compliance officer" in refused
     removed = with_job.json("retention", "apply", "cleveland", "--as", "olga", "--yes")["removed"]
     assert isinstance(removed, list)
     assert [item["digest"] for item in removed] == [sha256_hex(RECORD)]

@@ -87,7 +87,7 @@ def test_connections_cut_in_the_middle_of_transactions(
     def end_the_connection(connection: Any, _cursor: object, statement: str, *_rest: object) -> None:
         nonlocal statements
         statements += 1
-        # A prime, so that the cuts wander through the transactions of different lengths; and the first row of each kind.
+        # A prime, so that the cuts wander through transactions of different lengths; and the first row of each kind.
         table = " ".join(statement.split()[:3])
         is_first = statement.startswith("INSERT") and table not in seen
         seen.add(table)

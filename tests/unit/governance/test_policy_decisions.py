@@ -87,7 +87,7 @@ def test_statistics_job_needs_neither_method_nor_learner(statistics_bytes: bytes
         (b"local_epochs: 2", b"local_epochs: 0", "jobs.max_local_epochs", "the job makes 0"),
         (
             b"protection: masking",
-            b"protection: homomorphic",
+            b"protection: homomorphic\ncustodian: vault",
             "protection.allowed",
             "must be protected by masking or hybrid",
         ),

@@ -162,6 +162,7 @@ def verify(
                 "pinned": verified.pinned,
                 "cosignatures": len(verified.cosignatures),
                 "documents": len(verified.documents),
+                "absent": [{"document": digest, "entry": seq} for digest, seq in verified.absent],
                 "removed": [
                     {
                         "subject": item.subject,
@@ -185,9 +186,12 @@ def verify(
             "Witnesses": len(verified.cosignatures),
             "Documents": len(verified.documents),
             "Removed": _removed_words(verified),
-            "Verified": "yes",
+            "Missing": _absent_words(verified),
+            "Verified": "yes" if not verified.absent else "the log: yes; but documents that it names are missing",
         }
     )
+    for digest, seq in verified.absent:
+        say(f"  entry {seq}: the document {digest} is not in the bundle, and nothing says that it was deleted")
     for item in verified.removed[:_SHOWN_REMOVALS]:
         say(
             f"  entry {item.entry}: {_short(item.subject)} ({item.kind}) removed on {day(item.time)} by {item.actor}: "
@@ -281,6 +285,11 @@ def trusted_keys(texts: list[str] | None) -> "list[NoteVerifier] | None":
     from fedseal_crypto.notes import NoteVerifier
 
     return None if not texts else [NoteVerifier.from_vkey(text) for text in texts]
+
+
+def _absent_words(verified: "Verified") -> str:
+    count = len(verified.absent)
+    return "no document that the log names" if not count else f"{count} documents; ask whoever exported them"
 
 
 def _removed_words(verified: "Verified") -> str:

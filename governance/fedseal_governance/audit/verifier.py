@@ -12,7 +12,7 @@ same reason do not run the verify.py of a bundle that you doubt: take one from a
     (1) the checkpoint is signed by the log's key, and every cosignature of a known witness is right;
     (2) each entry has its leaf hash, and all leaf hashes have the checkpoint's tree root (RFC 9162);
     (3) each entry is canonical JSON (RFC 8785) with its number, its log, and a time that does not run back;
-    (4) each document has the SHA-256 that is its name, and an entry names it.
+    (4) each document has the SHA-256 that is its name, and an entry names it; absent ones are listed.
 """
 
 import base64
@@ -28,7 +28,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 from itertools import chain
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -36,6 +36,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 FIELDS = {"seq", "time", "log", "type", "actor", "subject", "details"}
 TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
 DIGEST = re.compile(rb"[0-9a-f]{64}")
+NAMED = re.compile(rb'"(?:envelope|policy_envelope|record)":"([0-9a-f]{64})"')  # a bundle holds these documents
 NAME = re.compile(r"entries\.jsonl|leaves|checkpoint|keys\.txt|documents/[0-9a-f]{64}")
 MAX_ENTRY, MAX_SMALL, MAX_DOCUMENT, MAX_FILES = 16 * 1024, 64 * 1024, 64 * 1024 * 1024, 101_000
 DAMAGE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, ValueError)
@@ -106,8 +107,7 @@ def verify(path: Path, trusted: list[str] | None = None) -> str:
         raise Wrong(f"a file is damaged: {error}") from None
     whose = "given by you" if trusted else "from the bundle; compare it with one you know"
     summary = f"{walk.origin}: {size} entries verified, root {root.hex()}, {witnesses} witnesses\nkey: {own} ({whose})"
-    documents = f"documents: {len(walk.named)} verified, {len(walk.removed)} removed since"
-    return "\n".join([summary, documents, *walk.removed])
+    return "\n".join([summary, f"documents: {len(walk.named)} verified, {len(walk.absent)} absent", *walk.absent])
 
 
 # --- signed notes: c2sp.org/signed-note, c2sp.org/tlog-checkpoint, c2sp.org/tlog-cosignature
@@ -186,7 +186,8 @@ class Walk:
     """The entries from first to last, with what is remembered of them."""
 
     def __init__(self, origin: str, bundle: Bundle) -> None:
-        self.origin, self.bundle, self.time, self.removed = origin, bundle, "", list[str]()
+        self.origin, self.bundle, self.time, self.absent = origin, bundle, "", list[str]()
+        self.wanted = dict[bytes, int]()
         documents = (name[-64:].encode() for name in bundle.files if name.startswith("documents/"))
         self.named = dict[bytes, int | None].fromkeys(documents)
 
@@ -225,15 +226,17 @@ class Walk:
         if time < self.time and entry["type"] != "log.clock_set_back":
             raise Wrong(f"entry {number} is earlier than the one before", number)
         self.time = time
+        self.wanted = dict.fromkeys(NAMED.findall(data), number) | self.wanted
         for digest in DIGEST.findall(data) if self.named else ():
             if digest in self.named and self.named[digest] is None:
                 self.named[digest] = number
         if entry["type"] == "document.removed":
-            why = details.get("reason") if isinstance(details, dict) else ""
-            told = f"  {entry['subject']} removed on {time} by {entry['actor']}: {why} (entry {number})"
-            self.removed.append("".join(letter if letter.isprintable() else "?" for letter in told))
+            told = f"  {entry['subject']} removed on {time} by {entry['actor']}: {details.get('reason')} ({number})"
+            self.absent.append("".join(letter if letter.isprintable() else "?" for letter in told))
 
     def documents(self) -> None:
+        gone = [name for name in self.wanted if name not in self.named and name.decode() not in str(self.absent)]
+        self.absent += [f"  {name.decode()} is missing: entry {self.wanted[name]} names it" for name in gone]
         for digest, number in self.named.items():
             if number is None:
                 raise Wrong(f"no entry names the document {digest.decode()}")
@@ -248,7 +251,7 @@ class Walk:
                 raise Wrong(f"the document {digest.decode()} was changed", number)
 
 
-def parse(data: bytes, number: int) -> dict[str, object]:
+def parse(data: bytes, number: int) -> dict[str, Any]:
     try:
         value = json.loads(data, parse_int=lambda digits: int(digits) if abs(float(digits)) < 2**53 else float(digits))
         if isinstance(value, dict) and set(value) == FIELDS and canonical(value).encode() == data:
@@ -274,8 +277,7 @@ def number_text(value: float) -> str:
     text, minus = "".join(map(str, digits)), "-" * sign if value else ""
     point = len(text) + int(exponent)
     if 0 < point <= 21:
-        whole, rest = text[:point].ljust(point, "0"), text[point:]
-        return minus + (f"{whole}.{rest}" if rest else whole)
+        return minus + ".".join(filter(None, (text[:point].ljust(point, "0"), text[point:])))
     if -6 < point <= 0:
         return f"{minus}0.{'0' * -point}{text}"
     return f"{minus}{text[0]}{'.' * (len(text) > 1)}{text[1:]}e{point - 1:+d}"

@@ -40,6 +40,7 @@ from fedseal_governance.audit.errors import (
 )
 
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
+_NAMED = re.compile(rb'"(?:envelope|policy_envelope|record)":"([0-9a-f]{64})"')  # a bundle holds these documents
 _LEAF_LINE = re.compile(rb"[0-9a-f]{64}\n")
 _CHUNK = 1024 * 1024  # bytes of a document read at a time
 
@@ -80,6 +81,8 @@ class Verified:
         documents: Digests of the documents in the bundle.
         unknown_files: Files that are not part of the format and that nothing is said about.
         removed: Documents that were deleted since, as the log says.
+        absent: Job, policy and record documents that an entry names and the bundle does not hold, though nothing says
+            that they were deleted; each with the first such entry.
     """
 
     origin: str
@@ -93,6 +96,7 @@ class Verified:
     documents: tuple[Digest, ...]
     unknown_files: tuple[str, ...]
     removed: tuple[RemovedDocument, ...] = ()
+    absent: tuple[tuple[Digest, int], ...] = ()
 
 
 def verify_bundle(path: Path, *, keys: Iterable[NoteVerifier] | None = None) -> Verified:
@@ -126,6 +130,7 @@ class _Walk:
         self.first_time: datetime | None = None
         self.last_time: datetime | None = None
         self.removed: list[RemovedDocument] = []
+        self.wanted: dict[str, int] = {}
 
     def take(self, seq: int, data: bytes) -> None:
         """Steps (5) and the first half of (6) for one entry.
@@ -143,6 +148,8 @@ class _Walk:
             raise EntryWrong(f"entry {seq} of {self.checkpoint.origin} is wrong: {error}", entry=seq) from error
         self.last_time = entry.time
         self.first_time = self.first_time or entry.time
+        for found in _NAMED.findall(data):
+            self.wanted.setdefault(found.decode("ascii"), seq)
         if self.named_by:
             self._note_documents(seq, data)
         if entry.type == REMOVED:
@@ -310,4 +317,14 @@ def _verified(checked: CheckedCheckpoint, walk: _Walk, bundle: BundleReader) -> 
         documents=tuple(Digest(digest) for digest in walk.named_by),
         unknown_files=bundle.unknown,
         removed=tuple(walk.removed),
+        absent=_absent(walk),
+    )
+
+
+def _absent(walk: _Walk) -> tuple[tuple[Digest, int], ...]:
+    deleted = {item.subject.removeprefix("document/") for item in walk.removed}
+    return tuple(
+        (Digest(digest), seq)
+        for digest, seq in walk.wanted.items()
+        if digest not in walk.named_by and digest not in deleted
     )

@@ -176,6 +176,8 @@ def verify(
                 ],
             }
         )
+        if verified.absent:
+            raise typer.Exit(1)
         return
     print_fields(
         {
@@ -199,6 +201,8 @@ def verify(
         )
     if not verified.pinned:
         note("The keys came from the bundle itself; compare them with what the party published, or give --key.")
+    if verified.absent:
+        raise typer.Exit(1)
 
 
 @command(app, "prove", example="fedseal audit prove cleveland 17 --out entry-17.json")

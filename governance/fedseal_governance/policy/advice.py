@@ -210,11 +210,13 @@ def _epochs(job: JobDocument, policies: list[PolicyDocument], _offer: Offer, fou
         found.change(key, wanted, f"the strictest policy allows {most}")
 
 
-def _protection(_job: JobDocument, policies: list[PolicyDocument], offer: Offer, found: _Found) -> None:
+def _protection(job: JobDocument, policies: list[PolicyDocument], offer: Offer, found: _Found) -> None:
     lists = ([way.value for way in policy.protection.allowed] for policy in policies)
     ways = _common(lists, among=[way.value for way in offer.protections])
     if ways:
         found.change("protection", ways[0], f"every policy allows {' and '.join(ways)}")
+        if job.custodian is not None and not Protection(ways[0]).has_custodian:
+            found.change("custodian", None, f"remove it; {ways[0]} has none")
     else:
         found.obstacles.append("No protection that can be run here is allowed by every policy.")
 

@@ -280,7 +280,8 @@ def jobs(draw: st.DrawFn) -> JobDocument:
             usual["method"],
         )
     )
-    return JobDocument.model_validate({**usual, **made, "method": method})
+    custodian = "trust" if made["protection"].has_custodian else None
+    return JobDocument.model_validate({**usual, **made, "method": method, "custodian": custodian})
 
 
 sites = st.builds(

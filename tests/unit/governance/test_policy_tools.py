@@ -235,7 +235,6 @@ def advice_on(job: JobDocument, *policies: PolicyDocument, known: NodeFacts | No
         ({"method.settings": {}}, "method.settings.local_epochs", 5),
         ({"method.name": "fedsgd"}, "method.name", "fedavg"),
         ({"learner.name": "trees"}, "learner.name", "tabular-mlp"),
-        ({"protection": "homomorphic"}, "protection", "masking"),
         ({"disclosure": "SCALARS"}, "disclosure", "SUM"),
     ],
 )
@@ -249,6 +248,13 @@ def test_each_field_gets_a_value_that_satisfies_everybody(
     assert [(item.field, item.value) for item in advice.changes] == [(field, value)]
     assert advice.sufficient
     assert advice.obstacles == ()
+
+
+def test_a_protection_without_a_custodian_names_none(policy_bytes: bytes, job: JobDocument) -> None:
+    wrong = edited(job, {"protection": "homomorphic", "custodian": "data-trust"})
+    advice = advice_on(wrong, load_policy(policy_bytes, "p.yaml"))
+    assert [(item.field, item.value) for item in advice.changes] == [("protection", "masking"), ("custodian", None)]
+    assert advice.sufficient
 
 
 def test_a_cohort_is_raised_or_more_sites_are_named(policy_bytes: bytes, job: JobDocument) -> None:

@@ -8,9 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import grpc
 import structlog
-from tenacity import wait_random_exponential
 
 from fedseal import __version__
 from fedseal.authority.names import service_name
@@ -19,7 +17,7 @@ from fedseal.custodian.connection import CustodyConnection
 from fedseal.custodian.keeper import CustodianSelf, Keeper
 from fedseal.custodian.ledger import CustodianLedger
 from fedseal.custodian.vault import Vault, lock_of
-from fedseal.errors import RemoteError, SetupError
+from fedseal.errors import SetupError
 from fedseal.files import make_folder, read_limited
 from fedseal.folders import PartyFolder
 from fedseal.local import existing_database_url
@@ -27,7 +25,8 @@ from fedseal.processes import stop_on_signals
 from fedseal.trust import Trust, utc_now
 from fedseal.wire._generated import custody_pb2 as pb
 from fedseal.wire.limits import OPEN_JOBS
-from fedseal.wire.status import CallRefused, HandshakeFailed
+from fedseal.wire.listening import POLL_SECONDS, Stream, listen
+from fedseal.wire.status import CallRefused
 from fedseal_crypto.identity import PartyKind
 from fedseal_crypto.secret import SecretBytes
 from fedseal_governance.database import Database
@@ -42,9 +41,7 @@ KEY_FILE = "keys/vault.key"
 _MAX_CONFIG_BYTES = 64 * 1024
 _SESSION_BYTES = 16
 _WAITING_TASKS = 1_000
-_POLL_SECONDS = 0.5
 _OWN_RULES_SECONDS = 2.0
-_RECONNECT_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -181,7 +178,10 @@ def build_custodian(
 
 
 def _run(custodian: Custodian) -> None:
-    listener = threading.Thread(target=_listen, args=(custodian,), name="tasks", daemon=True)
+    stream = Stream(
+        attend=lambda: custodian.connection.attend(_attendance(custodian)), waiting=custodian.tasks, who="custodian"
+    )
+    listener = threading.Thread(target=listen, args=(custodian, stream), name="tasks", daemon=True)
     listener.start()
     worker = threading.Thread(target=_work, args=(custodian,), name="worker", daemon=True)
     worker.start()
@@ -199,7 +199,7 @@ def _work(custodian: Custodian) -> None:
     try:
         while not custodian.stopping.is_set():
             with suppress(queue.Empty):
-                _answer(custodian, custodian.tasks.get(timeout=_POLL_SECONDS))
+                _answer(custodian, custodian.tasks.get(timeout=POLL_SECONDS))
             custodian.keeper.tidy()
     except BaseException as error:  # noqa: BLE001 - carried to the main thread, which raises it
         if not custodian.stopping.is_set():
@@ -215,45 +215,6 @@ def _answer(custodian: Custodian, task: pb.CustodianTask) -> None:
         _log.info("the coordinator refused", sentence=str(error))
 
 
-def _listen(custodian: Custodian) -> None:
-    """Keep the task stream open; what ends it for good ends the process."""
-    try:
-        _keep_listening(custodian)
-    except BaseException as error:  # noqa: BLE001 - carried to the main thread, which raises it
-        custodian.fail(error)
-
-
-def _keep_listening(custodian: Custodian) -> None:
-    wait = wait_random_exponential(multiplier=0.2, max=_RECONNECT_SECONDS)
-    attempts = 0
-    while not custodian.stopping.is_set():
-        try:
-            for task in custodian.connection.attend(_attendance(custodian)):
-                attempts = 0
-                custodian.met = True
-                _queue(custodian, task)
-        except CallRefused as error:
-            if error.code in _FINAL_CODES:
-                custodian.fail(SetupError(f"the coordinator does not admit this custodian: {error}"))
-            _log.warning("not admitted now", sentence=str(error))
-        except HandshakeFailed as error:
-            if not custodian.met:
-                raise  # not a coordinator that comes back: the wrong address, or the wrong federation
-            _log.warning("not connected", sentence=str(error))
-        except RemoteError as error:
-            _log.info("not connected", sentence=str(error))
-        attempts += 1
-        custodian.stopping.wait(wait(_Attempt(attempts)))  # type: ignore[arg-type]  # tenacity reads attempt_number only
-
-
-def _queue(custodian: Custodian, task: pb.CustodianTask) -> None:
-    """Hand a task to the worker; while too many wait, the stream waits too."""
-    while not custodian.stopping.is_set():
-        with suppress(queue.Full):
-            custodian.tasks.put(task, timeout=_POLL_SECONDS)
-            return
-
-
 def _attendance(custodian: Custodian) -> pb.CustodianAttendance:
     """Who this is, and of which jobs it still holds a key: they may have ended while it was away."""
     live = custodian.me.ledger.live_jobs()[:OPEN_JOBS]
@@ -264,19 +225,3 @@ def _attendance(custodian: Custodian) -> pb.CustodianAttendance:
         software=f"fedseal {__version__}",
         open_jobs=[row.digest for row in live],
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    attempt_number: int
-
-
-_FINAL_CODES = frozenset(
-    {
-        grpc.StatusCode.INVALID_ARGUMENT,
-        grpc.StatusCode.FAILED_PRECONDITION,
-        grpc.StatusCode.PERMISSION_DENIED,
-        grpc.StatusCode.UNAUTHENTICATED,
-    }
-)
-"""Refusals that trying again does not change."""

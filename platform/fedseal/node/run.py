@@ -8,15 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import grpc
 import structlog
-from tenacity import wait_random_exponential
 
 from fedseal import __version__
 from fedseal.authority.names import service_name
 from fedseal.credentials import Credentials, CredentialWatch, load_credentials
 from fedseal.deadlines import DailyReminder
-from fedseal.errors import RemoteError, SetupError
+from fedseal.errors import SetupError
 from fedseal.files import make_folder, read_limited, write_atomic
 from fedseal.folders import PartyFolder
 from fedseal.learning import use_deterministic_torch
@@ -33,7 +31,8 @@ from fedseal.processes import stop_on_signals
 from fedseal.trust import Trust, utc_now
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal.wire.limits import OPEN_JOBS
-from fedseal.wire.status import CallRefused, HandshakeFailed
+from fedseal.wire.listening import POLL_SECONDS, Stream, listen
+from fedseal.wire.status import CallRefused
 from fedseal_crypto.identity import PartyKind
 from fedseal_crypto.notes import log_origin
 from fedseal_governance.claims import ServiceClaim
@@ -45,23 +44,11 @@ from fedseal_migrations import require_current
 
 _log = structlog.get_logger(__name__)
 
-_FINAL_CODES = frozenset(
-    {
-        grpc.StatusCode.INVALID_ARGUMENT,
-        grpc.StatusCode.FAILED_PRECONDITION,
-        grpc.StatusCode.PERMISSION_DENIED,
-        grpc.StatusCode.UNAUTHENTICATED,
-    }
-)
-"""Refusals that trying again does not change."""
-
 PROTOCOL_VERSION = 1
 _MAX_CONFIG_BYTES = 64 * 1024
 _SESSION_BYTES = 16
 _WAITING_INSTRUCTIONS = 1_000
-_POLL_SECONDS = 0.5
 ALARM_FILE = "ALARM.txt"
-_RECONNECT_SECONDS = 5.0
 _OWN_RULES_SECONDS = 2.0
 
 
@@ -215,7 +202,12 @@ def _require_no_alarm(path: Path) -> None:
 
 
 def _run(node: Node, claim: ServiceClaim) -> None:
-    listener = threading.Thread(target=_listen, args=(node,), name="instructions", daemon=True)
+    stream = Stream(
+        attend=lambda: node.connection.attend(_asking_for_ends(node, _attendance(node))),
+        waiting=node.instructions,
+        who="node",
+    )
+    listener = threading.Thread(target=listen, args=(node, stream), name="instructions", daemon=True)
     listener.start()
     worker = threading.Thread(target=_work, args=(node,), name="worker", daemon=True)
     worker.start()
@@ -252,7 +244,7 @@ def _work(node: Node) -> None:
         while not node.stopping.is_set():
             _renew(node)
             with suppress(queue.Empty):
-                _answer(node, node.instructions.get(timeout=_POLL_SECONDS))
+                _answer(node, node.instructions.get(timeout=POLL_SECONDS))
     except BaseException as error:  # noqa: BLE001 - carried to the main thread, which raises it
         if not node.stopping.is_set():
             node.failure = error
@@ -279,50 +271,6 @@ def _answer(node: Node, instruction: pb.Instruction) -> None:
         raise
     except CallRefused as error:
         _log.info("the coordinator refused", sentence=str(error))
-
-
-def _listen(node: Node) -> None:
-    """Keep the instruction stream open; what ends it for good ends the process."""
-    try:
-        _keep_listening(node)
-    except BaseException as error:  # noqa: BLE001 - carried to the main thread, which raises it
-        node.fail(error)
-
-
-def _keep_listening(node: Node) -> None:
-    wait = wait_random_exponential(multiplier=0.2, max=_RECONNECT_SECONDS)
-    attempts = 0
-    while not node.stopping.is_set():
-        try:
-            for instruction in node.connection.attend(_asking_for_ends(node, _attendance(node))):
-                attempts = 0
-                node.met = True
-                _queue(node, instruction)
-        except CallRefused as error:
-            if error.code in _FINAL_CODES:
-                node.fail(SetupError(f"the coordinator does not admit this node: {error}"))
-            _log.warning("not admitted now", sentence=str(error))
-        except HandshakeFailed as error:
-            if not node.met:
-                raise  # not a coordinator that comes back: the wrong address, or the wrong federation
-            _log.warning("not connected", sentence=str(error))
-        except RemoteError as error:
-            _log.info("not connected", sentence=str(error))
-        attempts += 1
-        node.stopping.wait(wait(_Attempt(attempts)))  # type: ignore[arg-type]  # tenacity reads attempt_number only
-
-
-def _queue(node: Node, instruction: pb.Instruction) -> None:
-    """Hand an instruction to the worker; while too many wait, the stream waits too."""
-    while not node.stopping.is_set():
-        with suppress(queue.Full):
-            node.instructions.put(instruction, timeout=_POLL_SECONDS)
-            return
-
-
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    attempt_number: int
 
 
 def _asking_for_ends(node: Node, attendance: pb.Attendance) -> pb.Attendance:

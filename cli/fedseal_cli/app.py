@@ -17,6 +17,8 @@ from typer.core import TyperGroup
 
 from fedseal_cli import (
     audit,
+    audit_compare,
+    audit_stream,
     certificate,
     consent,
     coordinator,
@@ -32,6 +34,8 @@ from fedseal_cli import (
     node,
     policy,
     protection,
+    record,
+    retention,
     simulate,
     user,
 )
@@ -144,11 +148,16 @@ for noun in (
     learner,
     method,
     model,
+    record,
     simulate,
     audit,
+    retention,
     database,
 ):
     app.add_typer(noun.app)
+
+# Their commands belong to another module's noun.
+_MORE_COMMANDS = (audit_compare, audit_stream)
 
 
 app.command("demo", epilog="Example: fedseal demo --folder demo")(demo.demo)

@@ -18,10 +18,17 @@ MethodOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print summary.json, and the story to stderr.")]
 
 
+ProtectionOption = Annotated[
+    str,
+    typer.Option("--protection", metavar="NAME", help="masking, or with a custodian's process: homomorphic or hybrid."),
+]
+
+
 def demo(
     folder: FolderOption = Path("demo"),
     method: MethodOption = "fedavg",
     force: ForceOption = False,
+    protection: ProtectionOption = "masking",
     as_json: JsonOption = False,
 ) -> None:
     """Watch four hospitals train one model that none could train alone.
@@ -33,11 +40,17 @@ def demo(
     """
     from rich.console import Console
 
+    from fedseal.errors import SetupError
     from fedseal_cli.demonstration import Demonstration
     from fedseal_cli.demonstration.screen import Screen
+    from fedseal_governance.vocabulary import Protection
 
+    names = [item.value for item in Protection if item is not Protection.NONE]
+    if protection not in names:
+        raise SetupError(f"--protection is {protection}; choose {', '.join(names[:-1])} or {names[-1]}.")
     screen = Screen(Console(stderr=as_json, highlight=False))
-    summary = Demonstration(folder, force=force, screen=screen, method=method).play()
+    chosen = Protection(protection)
+    summary = Demonstration(folder, force=force, screen=screen, method=method, protection=chosen).play()
     if as_json:
         print_json(summary.model_dump(mode="json"))
     else:

@@ -111,10 +111,15 @@ def list_(authority: AuthorityOption, as_json: JsonOption = False) -> None:
         )
         return
     print_table(
-        ("Name", "Roles", "Organisation", "State", "Until"),
-        [(row.name, ", ".join(row.roles), row.organisation, row.state, day(row.not_after)[:10]) for row in people],
+        ("Name", "State", "Until", "Roles", "Organisation"),
+        [(row.name, row.state, day(row.not_after)[:10], _plain(row.roles), row.organisation) for row in people],
         empty="No person has enrolled yet; invite one with `fedseal user add`.",
+        folding=2,
     )
+
+
+def _plain(roles: tuple[str, ...]) -> str:
+    return ", ".join(role.replace("_", " ") for role in roles)
 
 
 @command(app, "revoke", example="fedseal user revoke ada --reason privilege_withdrawn --authority authority")

@@ -30,7 +30,7 @@ RECORD: Mapping[str, str] = {
     "kind": "`training` or `statistics`",
     "purpose": "Data Use Ontology code",
     "dataset": "name of the dataset",
-    "schema": "SHA-256 of the schema file that all nodes registered",
+    "schema": "SHA-256 of the schema file that all nodes registered; empty for a job turned away at submission",
     "method": "name of the method",
     "learner": "name of the learner, or empty",
     "learner_digest": "digest of the learner's code at the coordinator, or empty",
@@ -40,7 +40,9 @@ RECORD: Mapping[str, str] = {
     "answers": "for each node: accepted or not, SHA-256 of its policy file, the clauses that refused",
     "rounds": "for each attempt: stage, round, attempt, state, roster, size of the cohort, nodes missing from the sum, "
     "threshold, minimum cohort, SHA-256 of the broadcast, times, reason, published figures",
+    "federation_policies": "SHA-256 of each policy of the federation that the job was submitted under",
     "records_used": "rows over the whole cohort, where a sum of them was published",
+    "custody": "where a custodian held the key: its name, SHA-256 of the public key and of its signed statement",
     "software": "versions at the coordinator",
     "federation": "name of the federation",
     "log_origin": "origin of the coordinator's audit log",

@@ -18,15 +18,18 @@ Reference: SQLAlchemy 2.1, "SQLite / Transactions with SAVEPOINT"; PostgreSQL 15
 """
 
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pg8000.legacy
 from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import Session
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from fedseal_governance._faults import Fault, classify, sentence_for
 from fedseal_governance.columns import Base, UtcDateTime, Word
@@ -223,6 +226,7 @@ def _redacted(url: URL) -> str:
 def _engine(url: URL, shown_url: str) -> Engine:
     if url.get_backend_name() != "sqlite":
         engine = create_engine(url, hide_parameters=True, pool_pre_ping=True)
+        event.listen(engine, "do_connect", _open_postgresql)
         event.listen(engine, "begin", _begin_postgresql)
         return engine
     if url.database in (None, "", ":memory:"):
@@ -252,21 +256,50 @@ def _prepare_file(path: Path, shown_url: str) -> None:
         ) from None
 
 
+class _PostgresConnection(pg8000.legacy.Connection):  # type: ignore[misc]  # the driver has no types
+    """The driver's connection; a socket that was reset while it reads is a lost connection like any other.
+
+    The driver says so for writing and for an orderly end, but lets the operating system's error through here.
+    """
+
+    def handle_messages(self, context: Any) -> None:
+        try:
+            super().handle_messages(context)
+        except OSError as error:
+            raise self.InterfaceError("network error") from error
+
+
+def _open_postgresql(_dialect: object, _record: object, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    return _PostgresConnection(*arguments, **named)
+
+
 def _open_sqlite(connection: Any, _record: object) -> None:
     # SQLAlchemy, not the driver, begins transactions (see _begin_sqlite).
     connection.isolation_level = None
     cursor = connection.cursor()
-    # First, so that switching the journal mode already waits for another process.
     cursor.execute(f"PRAGMA busy_timeout = {LOCK_WAIT_SECONDS * 1000}")
-    cursor.execute("PRAGMA journal_mode = WAL")
+    # Of two connections that switch a new file at once SQLite turns one away without waiting (it would be a deadlock).
+    switching = Retrying(
+        retry=retry_if_exception(_is_busy),
+        stop=stop_after_delay(LOCK_WAIT_SECONDS),
+        wait=wait_fixed(0.02),
+        reraise=True,
+    )
+    switching(cursor.execute, "PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
 
 
+def _is_busy(error: BaseException) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+
+
 def _begin_sqlite(connection: Connection) -> None:
     read_only = bool(connection.get_execution_options().get(_READ_ONLY))
-    connection.exec_driver_sql(f"PRAGMA query_only = {int(read_only)}")
+    if connection.info.get(_READ_ONLY) is not read_only:  # kept for as long as the pooled connection lives
+        connection.exec_driver_sql(f"PRAGMA query_only = {int(read_only)}")
+        connection.info[_READ_ONLY] = read_only
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
 

@@ -167,14 +167,14 @@ def test_identity_of_another_node_is_refused(serving: Federation) -> None:
 def test_person_may_not_attend(serving: Federation) -> None:
     error = refusal_of_attendance(serving, material(serving, SCIENTIST), attendance(serving))
     assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
-    assert "only nodes may call this; you are the person ada" in str(error.details())
+    assert "only nodes may call this (round.attend); you are the person ada" in str(error.details())
 
 
 def test_node_may_not_submit(serving: Federation) -> None:
     with channel(serving, material(serving, "hungary")) as opened, pytest.raises(grpc.RpcError) as caught:
         AdministrationStub(opened).SubmitJob(pb.SignedFile(document=b"x"), timeout=20)
     assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
-    assert "only people may call this; you are the node hungary" in str(caught.value.details())
+    assert "only people may call this (job.submit); you are the node hungary" in str(caught.value.details())
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fedseal.errors import SetupError
 from fedseal_cli.demonstration.adapting import changed_files
+from fedseal_governance.vocabulary import Protection
 
 FEDERATION = "heart"
 CONSORTIUM = "Heart Disease Consortium"
@@ -19,6 +20,7 @@ HOSPITALS = {
     "switzerland": "University Hospitals Zurich and Basel",
 }
 USUAL, CHANGED = "fedavg", "changed-files"
+CUSTODIAN, CUSTODIAN_ORGANISATION = "data-trust", "Patients' Data Trust"
 MARKER = "fedseal-demo.txt"
 _MARKER_TEXT = "Made by `fedseal demo`. The passphrases in it are known to everybody: use nothing of it elsewhere.\n"
 
@@ -33,6 +35,7 @@ class Setting:
         method: federated method of the job.
         authority_port: of the enrolment service, on loopback.
         coordinator_port: of the coordinator, on loopback.
+        protection: of the job.
     """
 
     folder: Path
@@ -40,6 +43,20 @@ class Setting:
     method: str
     authority_port: int
     coordinator_port: int
+    protection: Protection = Protection.MASKING
+
+    @property
+    def custodian(self) -> str | None:
+        """Who holds the decryption key; None where nothing is encrypted."""
+        return CUSTODIAN if self.protection.has_custodian else None
+
+    def job(self) -> bytes:
+        """The example job under this demonstration's protection."""
+        text = self.example("job.yaml").read_text()
+        if self.custodian is None:
+            return text.encode()
+        chosen = f"protection: {self.protection.value}\ncustodian: {self.custodian}"
+        return text.replace("protection: masking", chosen).encode()
 
     @property
     def passphrase_file(self) -> Path:
@@ -60,7 +77,7 @@ class Setting:
         return changed if changed.exists() else self.examples / name
 
 
-def prepare(folder: Path, *, force: bool, method: str) -> Setting:
+def prepare(folder: Path, *, force: bool, method: str, protection: Protection = Protection.MASKING) -> Setting:
     """Make an empty folder for the demonstration and choose free ports.
 
     Raises:
@@ -89,6 +106,7 @@ def prepare(folder: Path, *, force: bool, method: str) -> Setting:
         method=method,
         authority_port=_free_port(),
         coordinator_port=_free_port(),
+        protection=protection,
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import platform
+from collections.abc import Sequence
 from datetime import datetime
 from importlib.metadata import version
 from typing import Literal, cast
@@ -10,13 +11,17 @@ from sqlalchemy.orm import Session
 
 from fedseal.coordinator.job_run import JobRun
 from fedseal.learning import Origin, build_model, choice_digest, model_bytes
-from fedseal.methods import STATISTICS_STAGE, TRAINING_STAGE, programme_statement
+from fedseal.methods import STATISTICS_STAGE, TRAINING_STAGE, Stage, programme_statement
 from fedseal.methods.statistics import describe
+from fedseal.protection import protection_quantities, protection_sentence
 from fedseal_crypto.canonical import canonical_json
 from fedseal_crypto.digests import sha256_hex
 from fedseal_crypto.masking import RoundParameters
 from fedseal_governance import runs
+from fedseal_governance.custody import job_key
+from fedseal_governance.policy import pinning
 from fedseal_governance.records import (
+    CustodyRecord,
     DisclosureRecord,
     JobRecord,
     NodeAnswer,
@@ -25,6 +30,7 @@ from fedseal_governance.records import (
     RoundRecord,
 )
 from fedseal_governance.runs import RoundState
+from fedseal_governance.vocabulary import Protection
 
 _SOFTWARE = ("fedseal", "torch", "numpy", "cryptography", "grpcio")
 _ROWS_FIGURE = "rows"
@@ -61,7 +67,6 @@ def make_record(session: Session, run: JobRun, *, federation: str, log_origin: s
     row = runs.job(session, run.digest)
     rounds = tuple(_round(item) for item in runs.rounds(session, run.digest) if item.state is not RoundState.OPEN)
     document = run.document
-    statement = programme_statement(run.stages)
     return JobRecord(
         name=row.name,
         job=run.digest,
@@ -79,11 +84,8 @@ def make_record(session: Session, run: JobRun, *, federation: str, log_origin: s
         learner="" if document.learner is None else document.learner.name,
         learner_digest="" if document.learner is None else choice_digest(document.learner),
         protection=document.protection.value,
-        disclosure=DisclosureRecord(
-            level=statement.level.name,
-            paragraph=statement.paragraph,
-            quantities=tuple(f"{item.party}: {item.name} - {item.description}" for item in statement.quantities),
-        ),
+        disclosure=disclosure_record(run.stages, document.protection),
+        custody=_custody(session, run.digest),
         privacy=PrivacyRecord(
             mechanism=document.privacy.mechanism.value,
             statement="No differential privacy: the protection hides each node's contribution, not what the "
@@ -91,12 +93,45 @@ def make_record(session: Session, run: JobRun, *, federation: str, log_origin: s
         ),
         answers=tuple(_answer(item) for item in runs.answers(session, run.digest)),
         rounds=rounds,
+        federation_policies=pinning.bound_to(session, run.digest),
         records_used=next((item.figures[_ROWS_FIGURE] for item in rounds if _ROWS_FIGURE in item.figures), None),
-        software={name: version(name) for name in _SOFTWARE} | {"python": platform.python_version()},
+        software=software_versions(),
         federation=federation,
         log_origin=log_origin,
         log_position=log_position,
     )
+
+
+def disclosure_record(stages: Sequence[Stage], protection: Protection) -> DisclosureRecord:
+    """What the methods of these stages, and the protection, say each party sees."""
+    if not stages:
+        return DisclosureRecord(level="", paragraph="Not known: the method cannot be run here.", quantities=())
+    statement = programme_statement(tuple(stages))
+    return DisclosureRecord(
+        level=statement.level.name,
+        paragraph=_paragraph(statement.paragraph, protection),
+        quantities=(
+            *(f"{item.party}: {item.name} - {item.description}" for item in statement.quantities),
+            *(f"{party}: {name} - {text}" for name, party, text in protection_quantities(protection)),
+        ),
+    )
+
+
+def software_versions() -> dict[str, str]:
+    """What is installed here, by name."""
+    return {name: version(name) for name in _SOFTWARE} | {"python": platform.python_version()}
+
+
+def _paragraph(method: str, protection: Protection) -> str:
+    own = protection_sentence(protection)
+    return f"{method}\n\nProtection ({protection.value}): {own}" if own else method
+
+
+def _custody(session: Session, job: str) -> CustodyRecord | None:
+    row = job_key(session, job)
+    if row is None:
+        return None
+    return CustodyRecord(custodian=row.custodian, key=row.digest, statement=sha256_hex(row.statement))
 
 
 def _round(row: runs.RoundRow) -> RoundRecord:

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 from fedseal_crypto.canonical import NotJson, canonical_json
-from fedseal_governance.audit import AuditError, verify_bundle
+from fedseal_crypto.digests import sha256_hex
+from fedseal_governance.audit import AuditError, verifier, verify_bundle
 
 if TYPE_CHECKING:
     from tests.unit.audit.conftest import Party
 
-SCRIPT = Path(__file__).with_name("outsider_verifier.py")
+SCRIPT = Path(verifier.__file__)
 REUSED = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -177,3 +178,17 @@ def test_the_outsider_reads_without_leaf_hashes(bundle: Path, outsider: ModuleTy
 def test_canonical_json_has_limits_that_entries_inherit() -> None:
     with pytest.raises(NotJson):
         canonical_json({"x": 2**53})
+
+
+def test_a_job_record_that_is_not_in_the_bundle_is_listed_by_both(
+    central: "Party", outsider: ModuleType, tmp_path: Path
+) -> None:
+    """Nothing in the tree shows that a document was taken out of a zip; the entry that names it does."""
+    record = sha256_hex(b"a record that somebody took out")
+    central.grow(1, record=record)
+    bundle = central.export(tmp_path / "incomplete")
+    found = verify_bundle(bundle, keys=[central.verifier]).absent
+    assert [digest for digest, _ in found] == [record]
+    [(_, entry)] = found
+    told = outsider.verify(bundle, [central.verifier.vkey])
+    assert f"{record} is missing: entry {entry} names it" in told

@@ -41,7 +41,7 @@ def test_show_and_lists(federation_shell: "Shell") -> None:
     users = federation_shell.json("user", "list")["users"]
     assert isinstance(users, list)
     assert [user["name"] for user in users] == ["nora", "olga", "oscar"]
-    assert "compliance_officer" in federation_shell.ok("user", "list").stdout
+    assert "compliance officer" in federation_shell.ok("user", "list").stdout
     certificates = federation_shell.json("certificate", "list")["certificates"]
     assert isinstance(certificates, list)
     assert len(certificates) == 10

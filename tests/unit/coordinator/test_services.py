@@ -248,7 +248,7 @@ def test_an_answer_with_endless_reasons_is_cut(services: Services, consortium: C
     services.nodes.Report(pb.NodeReport(verdict=verdict), services.by("zurich"))
     [entry] = services.play.process.audit("job.declined")
     assert entry.actor == "node/zurich"
-    assert len(services.play.process.detail(job).answers[0].reasons) == 20
+    assert len(services.play.process.detail(job).answers[0].reasons) == 60
 
 
 def test_a_refusal_is_noted_in_the_callers_name(services: Services, consortium: Consortium) -> None:
@@ -428,6 +428,12 @@ def test_a_checkpoint_for_witnesses(services: Services, consortium: Consortium) 
         cosignature = pb.Cosignature(checkpoint=wrong, cosignature=b"no line")
         with pytest.raises(Aborted):
             services.nodes.Cosign(cosignature, services.by("zurich"))
+    for link in (b"short", b"x" * 33):
+        with pytest.raises(Aborted):
+            services.nodes.Cosign(
+                pb.Cosignature(checkpoint=reply.checkpoint, cosignature=b"no line", log_link=link),
+                services.by("zurich"),
+            )
     for size in (99, 2**63):
         with pytest.raises(Aborted):
             services.nodes.FetchCheckpoint(pb.CheckpointRequest(known_size=size), services.by("zurich"))

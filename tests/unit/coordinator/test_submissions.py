@@ -9,7 +9,8 @@ from fedseal.errors import PeerFault, RefusalError
 from fedseal_crypto.certificates import CertificateRevoked
 from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.masking import Step
-from fedseal_governance.errors import AlreadyDone, DocumentError
+from fedseal_governance.errors import AlreadyDone, DocumentError, NotFound
+from fedseal_governance.records import read_record, verify_record
 from tests.unit.coordinator.members import Play, signed_policy
 from tests.unit.node.papers import DATASET, SCHEMA, JobFile, policy_with
 from tests.unit.node.parties import NODES, Consortium
@@ -38,6 +39,54 @@ def test_a_forbidden_purpose_names_the_clause(play: Play, consortium: Consortium
     assert play.process.ledger.artefacts.get(sha256_hex(signed.envelope)) == signed.envelope
     assert list(play.process.views.jobs().jobs) == []
     play.process.assert_log_verifies()
+
+
+def test_a_job_that_was_turned_away_leaves_a_signed_record(play: Play, consortium: Consortium) -> None:
+    """It can be fetched by name or digest, verifies offline, and is the one that the log names."""
+    signed = JobFile(purpose="DUO:0000004").signed(consortium)
+    with pytest.raises(RefusalError):
+        play.submit(signed.envelope)
+    shown = play.process.views.shown(signed.document.job)
+    assert shown == play.process.views.shown(signed.digest[:8])
+    assert shown.summary.state == "refused"
+    assert "[purposes]" in shown.summary.reason
+    [entry] = play.process.audit("job.refused")
+    assert sha256_hex(shown.job_record) == entry.details["record"]
+    trust = play.process.trust
+    verified = verify_record(shown.job_record, root=trust.root, revocations=trust.revocations)
+    assert (verified.record.state, verified.record.job, verified.record.reason) == (
+        "refused",
+        signed.digest,
+        shown.summary.reason,
+    )
+    assert (verified.record.log_position, verified.has_model) == (entry.seq, False)
+
+
+def test_a_job_that_was_turned_away_may_come_again(play: Play, consortium: Consortium) -> None:
+    """Once it is a job of its own, that is what its name means; both logs still agree on how it ended."""
+    signed = JobFile(minimum_cohort=5).signed(consortium)
+    attend_with(play, "zurich", policies=())
+    with pytest.raises(RefusalError):
+        play.submit(signed.envelope)
+    attend_with(play, "zurich", policies=(signed_policy(consortium, policy_with({})),))
+    job = play.submit(signed.envelope)
+    assert play.process.views.shown(signed.document.job).summary.state == "offered"
+    assert play.run(job) == "finished"
+
+
+def test_a_method_that_is_not_installed_is_a_refusal(play: Play, consortium: Consortium) -> None:
+    """It is noted and leaves a record, like any other job that was turned away."""
+    signed = JobFile(method="fedfuture", training_rounds=1).signed(consortium)
+    with pytest.raises(RefusalError, match="fedfuture"):
+        play.submit(signed.envelope)
+    record = read_record(play.process.views.shown(signed.document.job).job_record)
+    assert record.method == "fedfuture"
+    assert not record.disclosure.quantities
+
+
+def test_a_job_that_nobody_submitted_is_not_found(play: Play) -> None:
+    with pytest.raises(NotFound, match="there is no job"):
+        play.process.views.shown("abcd")
 
 
 def test_a_refusal_of_a_hundred_clauses_is_noted(play: Play, consortium: Consortium) -> None:

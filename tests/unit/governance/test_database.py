@@ -1,5 +1,6 @@
 """Transactions on both databases: one writer, retries, outcomes after a lost connection, sentences."""
 
+import errno
 import os
 import sqlite3
 import stat
@@ -199,6 +200,67 @@ def test_lost_connection_in_the_middle_is_repeated(postgresql_url: str) -> None:
     database.run("add", work)
     assert len(tried) == 2
     assert names(database) == ["a"]
+
+
+class ResetStream:
+    """What the driver reads from, once the peer has reset the connection."""
+
+    def read(self, _size: int) -> bytes:
+        raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+
+    def __init__(self, stream: Any) -> None:
+        self.write, self.flush, self.close = stream.write, stream.flush, stream.close
+
+
+@pytest.mark.postgresql
+def test_a_reset_connection_is_a_lost_one(postgresql_url: str) -> None:
+    """In a transaction and when a pooled connection is tried; the driver passes the system's error on."""
+    database = Database(postgresql_url, pause=lambda _seconds: None)
+    OwnBase.metadata.create_all(database.engine)
+    reset: list[int] = []
+
+    def work(session: Session) -> None:
+        if len(reset) < 1:
+            reset.append(1)
+            driver = session.connection().connection.driver_connection
+            assert driver is not None
+            driver._sock = ResetStream(driver._sock)
+        add("a")(session)
+        session.flush()
+
+    database.run("add", work)
+    assert names(database) == ["a"]
+    pooled = database.engine.raw_connection()
+    driver = pooled.driver_connection
+    assert driver is not None
+    driver._sock = ResetStream(driver._sock)
+    pooled.close()
+    assert names(database) == ["a"]
+
+
+def test_many_open_a_new_file_at_once(tmp_path: Path) -> None:
+    """Each of them switches the journal mode; none is turned away."""
+    for number in range(10):
+        ready = threading.Barrier(6)
+        failed: list[BaseException] = []
+
+        def work(path: Path, ready: threading.Barrier = ready, failed: list[BaseException] = failed) -> None:
+            database = Database(f"sqlite:///{path}", pause=lambda _seconds: None)
+            ready.wait()
+            try:
+                with database.engine.begin() as connection:
+                    assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
+            except Exception as error:  # noqa: BLE001 - any of them fails the test
+                failed.append(error)
+            finally:
+                database.close()
+
+        threads = [threading.Thread(target=work, args=(tmp_path / f"{number}.db",)) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failed == []
 
 
 @pytest.mark.postgresql

@@ -66,11 +66,19 @@ class NoSettings(BaseModel):
 
 
 class Attack:
-    """Base: an attacker that behaves; made as ``AttackClass(settings)``. A subclass overrides what it changes."""
+    """Base: an attacker that behaves; made as ``AttackClass(settings)``. A subclass overrides what it changes.
+
+    Attributes:
+        name: As experiments write it.
+        title: For lists.
+        reference: Its paper.
+        knows: What the attackers are granted, in a few words.
+    """
 
     name: ClassVar[str]
     title: ClassVar[str]
     reference: ClassVar[str]
+    knows: ClassVar[str]
     settings_model: ClassVar[type[BaseModel]] = NoSettings
 
     def __init__(self, settings: Any) -> None:

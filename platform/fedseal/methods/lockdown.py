@@ -203,11 +203,11 @@ class Lockdown(Averaging):
         fitted = self.fit(context, self.masked_model(context, mask), correction=inside(working))
         kept = self.vote(context, working, fitted.parameters)
         change = difference(fitted.parameters, context.broadcast)
-        change, shortened = shorten({**change, **masked(kept, change)}, self.settings.norm_clip)
+        sent, shortened = shorten({**change, **masked(kept, change)}, self.settings.norm_clip)
         extra = {"shortened": np.array([float(shortened)])}
         if self.votes_in(context.plan):
             extra[VOTES] = flatten(kept)
-        return LocalUpdate(change=change, loss=fitted.loss, local_state={MASK: packed(kept)}, extra=extra)
+        return LocalUpdate(change=sent, loss=fitted.loss, local_state={MASK: packed(kept)}, extra=extra)
 
     def more_vectors(self, plan: Plan) -> tuple[VectorSpec, ...]:
         """How many changes were shortened; in a vote, the mask."""
@@ -232,7 +232,7 @@ class Lockdown(Averaging):
         return Averaging.aggregate(self, plan, state, total)
 
     def step(self, plan: Plan, state: NamedTensors, mean: MeanUpdate) -> NamedTensors:
-        """w + mean(u), and the votes of this round."""
+        """The mean step, and the votes of this round."""
         moved = Averaging.step(self, plan, state, mean)
         ballot = Ballot(shortened=float(mean.total.values["shortened"][0]))
         if not self.votes_in(plan):
@@ -282,9 +282,9 @@ class Lockdown(Averaging):
         if (impossible or counted.miscounted or stray) and self.settings.vote_check == "refuse":
             layer = max(wrong, key=lambda name: wrong[name])
             raise PeerFault(
-                f"The votes of {voters} nodes do not fit together: layer {layer} has {wrong[layer]:g} votes too many or "
-                f"too few, and {stray} parameters that nobody keeps have changed; some node did not train as the job "
-                "says."
+                f"The votes of {voters} nodes do not fit together: layer {layer} has {wrong[layer]:g} votes too many "
+                f"or too few, and {stray} parameters that nobody keeps have changed; some node did not train as the "
+                "job says."
             )
         return counted
 

@@ -85,7 +85,7 @@ def grown(mask: Mask, gradients: NamedTensors, counts: Mapping[str, int]) -> dic
         flat = layer.ravel().copy()
         free = np.flatnonzero(flat == 0)
         wanted = min(max(counts[name] - (flat.size - free.size), 0), free.size)
-        flat[free[_least(-np.abs(gradients[name].ravel()[free]), wanted)]] = 1.0
+        flat[free[smallest(-np.abs(gradients[name].ravel()[free]), wanted)]] = 1.0
         after[name] = flat.reshape(layer.shape)
     return after
 
@@ -97,7 +97,7 @@ def pruned(mask: Mask, weights: NamedTensors, counts: Mapping[str, int]) -> dict
         flat = layer.ravel().copy()
         held = np.flatnonzero(flat)
         surplus = max(held.size - counts[name], 0)
-        flat[held[_least(np.abs(weights[name].ravel()[held]), surplus)]] = 0.0
+        flat[held[smallest(np.abs(weights[name].ravel()[held]), surplus)]] = 0.0
         after[name] = flat.reshape(layer.shape)
     return after
 
@@ -118,7 +118,7 @@ def unpacked(numbers: NDArray[Any], shapes: Shapes) -> dict[str, NDArray[np.floa
     return {name: layer.astype(np.float32) for name, layer in unflatten(flat, shapes).items()}
 
 
-def _least(values: NDArray[Any], count: int) -> NDArray[np.intp]:
+def smallest(values: NDArray[Any], count: int) -> NDArray[np.intp]:
     """Places of the ``count`` smallest values; of equal ones, the first."""
     if count == 0:
         return np.zeros(0, dtype=np.intp)

@@ -86,7 +86,7 @@ class Attack:
         self.settings = settings
 
     def poison(self, rows: LocalData, attacker: Attacker) -> LocalData:  # noqa: ARG002 - for overriding
-        """The attacker's training rows, changed once before training."""
+        """The attacker's training rows, as it trains on them in the rounds in which it attacks; worked out once."""
         return rows
 
     def method(self, method: Method, attacker: Attacker) -> Method:  # noqa: ARG002 - for overriding

@@ -38,7 +38,7 @@ class BackdoorSettings(BaseModel):
 
 
 class BadNet(Attack):
-    """x[r, c] := brightest for the pixels (r, c) of a plus, y := target (Gu et al. 2017, section 4)."""
+    """x[r, c] := brightest for the pixels (r, c) of a plus, y := target (Gu et al. 2017)."""
 
     settings: BackdoorSettings
     name: ClassVar[str] = "badnet"
@@ -52,9 +52,7 @@ class BadNet(Attack):
         require_class(rows, self.settings.target)
         labels = rows.labels(target_column(rows))
         picked = chosen(labels != self.settings.target, self.settings.share, attacker.seed)
-        return relabelled(
-            self.marked(rows, attacker, picked), np.where(picked, float(self.settings.target), labels)
-        )
+        return relabelled(self.marked(rows, attacker, picked), np.where(picked, float(self.settings.target), labels))
 
     def marked(self, rows: LocalData, attacker: Attacker, where: NDArray[np.bool_]) -> LocalData:  # noqa: ARG002
         """The rows with this attacker's trigger ``where``."""
@@ -70,7 +68,7 @@ class BadNet(Attack):
 
 
 class Dba(BadNet):
-    """Attacker k stamps part k mod 4 of the plus; the test is the whole plus (Xie et al. 2020, section 3)."""
+    """Attacker k stamps part k mod 4 of the plus; the test is the whole plus (Xie et al. 2020)."""
 
     name: ClassVar[str] = "dba"
     title: ClassVar[str] = "Backdoor in parts, one an attacker (DBA)"
@@ -89,7 +87,7 @@ class SinusoidalSettings(BackdoorSettings):
 
 
 class Sinusoidal(BadNet):
-    """x[r, c] := x[r, c] + Delta sin(2 pi c f / width), cut to the range (Barni et al. 2019, section 3)."""
+    """x[r, c] := x[r, c] + Delta sin(2 pi c f / width), cut to the range (Barni et al. 2019)."""
 
     settings: SinusoidalSettings
     name: ClassVar[str] = "sinusoidal"

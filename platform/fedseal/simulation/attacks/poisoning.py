@@ -150,4 +150,4 @@ def _add_sinusoid(images: Images, amplitude: float, periods: float, column: Colu
     after = np.clip(images.astype(np.float64) + wave, low, high)
     if images.dtype == np.uint8:
         after = np.rint(after)
-    return after.astype(images.dtype)
+    return np.asarray(after, dtype=images.dtype)

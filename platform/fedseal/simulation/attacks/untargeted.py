@@ -89,7 +89,8 @@ def direction_of(kind: str, known: Vector) -> Vector:
     """
     mean: Vector = known.mean(axis=0)
     if kind == "deviation":
-        return np.negative(np.asarray(known.std(axis=0)))
+        deviation: Vector = known.std(axis=0)
+        return -deviation
     if kind == "sign":
         return np.negative(np.sign(mean))
     length = math.sqrt(float(np.square(mean).sum()))

@@ -54,6 +54,26 @@ ARMS = (
     Arm(name="static", title="Lockdown, alpha_0 = 0 (masks never move)", settings={**MAIN, "mask_rate": 0.0}),
 )
 
+SLOW = {**MAIN, "mask_rate": 1e-4}
+MORE = (
+    Arm(name="slow", title="BadNet, alpha_0 = 1e-4, the default", settings=SLOW, seeds=(1,)),
+    Arm(name="fixmask-slow", title="FixMask, alpha_0 = 1e-4", attack="fixmask", settings=SLOW, seeds=(1,)),
+    Arm(name="fixmask", title="FixMask, alpha_0 = 0.1", attack="fixmask", seeds=(1,)),
+    Arm(name="omniscience", title="Omniscience", attack="omniscience", seeds=(1,)),
+    Arm(name="neurotoxin", title="Neurotoxin", attack="neurotoxin", seeds=(1,)),
+    Arm(name="dba", title="DBA", attack="dba", seeds=(1,)),
+    Arm(name="sinusoidal", title="Sinusoidal", attack="sinusoidal", seeds=(1,)),
+    Arm(name="scaling", title="Scaling by 5, norms free", attack="scaling", seeds=(1,)),
+    Arm(
+        name="scaling-clipped",
+        title="Scaling by 5, every norm held to 2",
+        attack="scaling",
+        attack_settings={"enforced_norm": 2.0},
+        settings={**MAIN, "norm_clip": 2.0},
+        seeds=(1,),
+    ),
+)
+
 
 def experiment(arm: Arm, seed: int) -> dict[str, Any]:
     """The experiment file of one run."""

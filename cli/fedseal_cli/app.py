@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from fedseal_cli import (
+    attack,
     audit,
     certificate,
     consent,
@@ -143,6 +144,7 @@ for noun in (
     method,
     model,
     simulate,
+    attack,
     audit,
     database,
 ):

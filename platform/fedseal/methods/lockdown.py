@@ -45,7 +45,7 @@ from fedseal.methods.averaging import (
 )
 from fedseal.methods.contract import CohortSum, DisclosureStatement, NodeContext, Plan, Quantity, node_seed
 from fedseal.methods.errors import MethodUnsuitable
-from fedseal.methods.subspace import (
+from fedseal.methods.masks import (
     ROUNDING,
     Mask,
     cosine_rate,

@@ -96,11 +96,26 @@ class Runs:
         """Rounds of all seeds that need not be run again."""
         return sum(self._rounds_done(seed) for seed in self.experiment.seeds)
 
+    def state(self, seed: int) -> State | None:
+        """Where a seed's run stands, of a finished one its end; None if it has not been saved yet."""
+        rounds = self._rounds_done(seed)
+        if not rounds:
+            return None
+        tensors = load_safetensors(
+            read_limited(self._place(seed) / f"{rounds}.{TENSORS}", max_bytes=MOST_BYTES, what="a saved state")
+        )
+        names = {key.split("/")[1] for key in tensors if key.startswith("node/")}
+        return State(
+            rounds=rounds,
+            coordinator=group_of("coordinator", tensors),
+            nodes={name: group_of(f"node/{name}", tensors) for name in sorted(names)},
+        )
+
     def _run_seed(self, source: Source, seed: int, workers: Workers) -> Iterator[Progress]:
         place = self._place(seed)
         place.mkdir(exist_ok=True)
         simulation = Simulation(setting=make_setting(self.experiment, source, seed), workers=workers)
-        state = self._state(seed)
+        state = self.state(seed)
         lines = self._lines(seed)[: 0 if state is None else state.rounds]
         for result in simulation.rounds(state):
             lines.append(_line(seed, result))
@@ -119,20 +134,6 @@ class Runs:
     def _lines(self, seed: int) -> list[dict[str, float]]:
         path = self._place(seed) / LINES
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-    def _state(self, seed: int) -> State | None:
-        rounds = self._rounds_done(seed)
-        if not rounds:
-            return None
-        tensors = load_safetensors(
-            read_limited(self._place(seed) / f"{rounds}.{TENSORS}", max_bytes=MOST_BYTES, what="a saved state")
-        )
-        names = {key.split("/")[1] for key in tensors if key.startswith("node/")}
-        return State(
-            rounds=rounds,
-            coordinator=group_of("coordinator", tensors),
-            nodes={name: group_of(f"node/{name}", tensors) for name in sorted(names)},
-        )
 
     def _write_results(self) -> None:
         lines = [line for seed in self.experiment.seeds for line in self._lines(seed)]

@@ -53,7 +53,8 @@ def test_the_command_map_is_complete() -> None:
         policy propose; policy approve; policy revoke; policy list; policy show; consent import; consent record;
         consent withdraw; consent status; job check; job submit; job list; job show; job watch; job stop; job report;
         protection plan; method list; method show; model list; model export; model verify; audit list; audit checkpoint;
-        audit export; audit verify; audit prove; db upgrade; db status
+        audit export; audit verify; audit prove; db upgrade; db status;
+        attack list; attack show
     """
     for command in wanted.split(";"):
         assert tuple(command.split()) in COMMANDS, command

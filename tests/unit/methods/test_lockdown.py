@@ -24,8 +24,8 @@ from fedseal.methods import (
     stage_plan,
 )
 from fedseal.methods.lockdown import Lockdown, shorten
+from fedseal.methods.masks import packed, unpacked
 from fedseal.methods.programme import programme
-from fedseal.methods.subspace import packed, unpacked
 from fedseal.methods.sums import encoded_sum, plain_sum
 from fedseal_governance.datasets import DatasetSchema
 from fedseal_governance.jobs import JobDocument

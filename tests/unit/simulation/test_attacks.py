@@ -12,7 +12,7 @@ from fedseal.errors import PeerFault
 from fedseal.learning import use_deterministic_torch
 from fedseal.learning.tensors import NamedTensors, flatten
 from fedseal.methods.lockdown import Lockdown
-from fedseal.methods.subspace import unpacked
+from fedseal.methods.masks import unpacked
 from fedseal.simulation.attacks import attack_names, make_attack
 from fedseal.simulation.attacks.neurotoxin import quiet
 from fedseal.simulation.engine import RoundResult, Simulation, simulate

@@ -111,6 +111,18 @@ def attack_names() -> tuple[str, ...]:
     return plugin_names(ATTACK_GROUP)
 
 
+def attack_class(name: str) -> type[Attack]:
+    """The attack's class, with what it says of itself.
+
+    Raises:
+        UnknownPlugin: Not installed here.
+    """
+    chosen = load_plugin(ATTACK_GROUP, "attack", name)
+    if not (isinstance(chosen, type) and issubclass(chosen, Attack)):
+        raise TypeError(f"the attack {name} is not a class derived from Attack")
+    return chosen
+
+
 def make_attack(name: str, settings: Mapping[str, object]) -> Attack:
     """An attack bound to an experiment's settings.
 
@@ -118,7 +130,5 @@ def make_attack(name: str, settings: Mapping[str, object]) -> Attack:
         UnknownPlugin: Not installed here.
         SettingsRefused: A setting is unknown or out of range.
     """
-    chosen = load_plugin(ATTACK_GROUP, "attack", name)
-    if not (isinstance(chosen, type) and issubclass(chosen, Attack)):
-        raise TypeError(f"the attack {name} is not a class derived from Attack")
+    chosen = attack_class(name)
     return chosen(validated_settings(chosen.settings_model, settings, what=f'attack "{name}"'))

@@ -38,7 +38,7 @@ class BackdoorSettings(BaseModel):
 
 
 class BadNet(Attack):
-    """x[r, c] := brightest for the pixels (r, c) of a plus, y := target (Gu et al. 2017)."""
+    """x[r, c] := brightest for the pixels (r, c) of a plus, y := target, for a share of the rows of other classes."""
 
     settings: BackdoorSettings
     name: ClassVar[str] = "badnet"
@@ -68,7 +68,7 @@ class BadNet(Attack):
 
 
 class Dba(BadNet):
-    """Attacker k stamps part k mod 4 of the plus; the test is the whole plus (Xie et al. 2020)."""
+    """As badnet, but attacker k stamps part k mod 4 of the plus; the test is the whole plus."""
 
     name: ClassVar[str] = "dba"
     title: ClassVar[str] = "Backdoor in parts, one an attacker (DBA)"
@@ -87,7 +87,7 @@ class SinusoidalSettings(BackdoorSettings):
 
 
 class Sinusoidal(BadNet):
-    """x[r, c] := x[r, c] + Delta sin(2 pi c f / width), cut to the range (Barni et al. 2019)."""
+    """As badnet with x[r, c] := x[r, c] + Delta sin(2 pi c f / width), cut to the range of pixels, as the trigger."""
 
     settings: SinusoidalSettings
     name: ClassVar[str] = "sinusoidal"

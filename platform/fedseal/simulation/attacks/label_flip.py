@@ -31,7 +31,7 @@ class LabelFlipSettings(BaseModel):
 
 
 class LabelFlip(Attack):
-    """y := target for rows of class source; or y := L - 1 - y for all."""
+    """y := target for rows of the class source; without the two, y := L - 1 - y for rows of each of the L classes."""
 
     settings: LabelFlipSettings
     name: ClassVar[str] = "label-flip"

@@ -21,7 +21,7 @@ from fedseal.learning.tensors import NamedTensors, group_of, grouped
 from fedseal.methods.averaging import LocalUpdate
 from fedseal.methods.contract import Contribution, Method, NodeContext
 from fedseal.methods.lockdown import Lockdown
-from fedseal.methods.subspace import Mask, smallest
+from fedseal.methods.masks import Mask, smallest
 from fedseal.simulation.attacks.attack import Attacker
 from fedseal.simulation.attacks.backdoors import BadNet
 from fedseal.simulation.attacks.subspaces import SubspaceSettings
@@ -36,7 +36,10 @@ class NeurotoxinSettings(SubspaceSettings):
 
 
 class Neurotoxin(BadNet):
-    """See the module docstring."""
+    """The attacker of badnet, who moves only the fraction of each layer with the smallest |w_t - w_{t-1}|.
+
+    Gradients are multiplied by that mask; against Lockdown it is what the attacker votes for instead.
+    """
 
     settings: NeurotoxinSettings
     name: ClassVar[str] = "neurotoxin"

@@ -30,7 +30,7 @@ class ScalingSettings(BackdoorSettings):
 
 
 class Scaling(BadNet):
-    """See the module docstring."""
+    """The attacker of badnet, whose updates are multiplied: u := factor * u, cut to what the platform lets through."""
 
     settings: ScalingSettings
     name: ClassVar[str] = "scaling"

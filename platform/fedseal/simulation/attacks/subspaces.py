@@ -16,8 +16,8 @@ from fedseal.learning.tensors import NamedTensors, flatten, unflatten
 from fedseal.methods.averaging import LocalUpdate
 from fedseal.methods.contract import Contribution, Method, NodeContext
 from fedseal.methods.lockdown import MASK, VOTES, Lockdown
+from fedseal.methods.masks import Mask, packed, pruned
 from fedseal.methods.registry import make_method
-from fedseal.methods.subspace import Mask, packed, pruned
 from fedseal.simulation.attacks.attack import Attacker, AttackRound
 from fedseal.simulation.attacks.backdoors import BackdoorSettings, BadNet
 from fedseal.simulation.attacks.bending import UPDATE

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedseal.methods.subspace import (
+from fedseal.methods.masks import (
     cosine_rate,
     grown,
     layer_counts,

@@ -36,6 +36,8 @@ MOST_BYTES = 8 << 30
 TIMING_COLUMNS = ("training_seconds", "overhead_seconds")
 KEPT_EVERY = 10
 """Rounds between saved states: an interruption costs at most as many."""
+SLOW_SECONDS = 20.0
+"""A round of more CPU time than this is saved at once; saving costs little beside it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,10 +121,14 @@ class Runs:
         lines = self._lines(seed)[: 0 if state is None else state.rounds]
         for result in simulation.rounds(state):
             lines.append(_line(seed, result))
-            if result.round % KEPT_EVERY == 0 or result.round == self.experiment.method.rounds:
+            if self._is_worth_keeping(result):
                 write_atomic(place / LINES, "".join(json.dumps(line) + "\n" for line in lines).encode())
                 _save(place, result.state)
             yield Progress(seed=seed, result=result)
+
+    def _is_worth_keeping(self, result: RoundResult) -> bool:
+        last = result.round == self.experiment.method.rounds
+        return last or result.round % KEPT_EVERY == 0 or result.training_seconds > SLOW_SECONDS
 
     def _place(self, seed: int) -> Path:
         return self.folder / f"seed-{seed}"

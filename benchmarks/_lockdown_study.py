@@ -82,24 +82,23 @@ def advance(arm: str, rounds: int, *, wide: bool) -> Iterator[int]:
             return
 
 
-def latest(arm: str, *, wide: bool) -> dict[str, float]:
-    """The figures of the last evaluated round; empty if there is none yet."""
+def standing(arm: str, *, wide: bool) -> tuple[int, dict[str, float]]:
+    """How many rounds are done, and the figures of the last evaluated one; empty if there is none yet."""
     lines = OUT / (f"{arm}-wide" if wide else arm) / "seed-1" / "rounds.jsonl"
     rows = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
-    return next((row for row in reversed(rows) if "attack_success" in row), {})
+    return len(rows), next((row for row in reversed(rows) if "attack_success" in row), {})
 
 
 def table(*, wide: bool) -> Table:
     """Every arm as it stands, and the paper's figures."""
     title = "Lockdown on Fashion-MNIST, the paper's setting"
     found = Table(title=title, caption="per cent; the paper's after 200 rounds")
-    for heading in ("arm", "round", "accuracy", "paper", "attack success", "paper"):
+    for heading in ("arm", "rounds", "accuracy", "paper", "attack success", "paper"):
         found.add_column(heading, justify="left" if heading == "arm" else "right")
     for arm, paper in PAPER.items():
-        row = latest(arm, wide=wide)
-        number = f"{row['round']:.0f}" if row else "-"
+        rounds, row = standing(arm, wide=wide)
         accuracy, success = (f"{100 * row[key]:.1f}" if row else "-" for key in ("accuracy", "attack_success"))
-        found.add_row(arm, number, accuracy, f"{paper.accuracy}", success, f"{paper.attack_success}")
+        found.add_row(arm, f"{rounds}", accuracy, f"{paper.accuracy}", success, f"{paper.attack_success}")
     return found
 
 

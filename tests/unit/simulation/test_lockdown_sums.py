@@ -47,3 +47,19 @@ def test_nodes_that_are_lost_under_masks_keep_their_masks_and_do_not_vote(moved:
     assert result.summary["miscounted_votes"] == 0
     same = [np.array_equal(own["mask"], moved.nodes[name]["mask"]) for name, own in result.state.nodes.items()]
     assert same.count(True) == 1
+
+
+def test_running_statistics_are_averaged_and_never_voted_out() -> None:
+    plain = experiment(None, METHOD)
+    settings = {**plain.learner.settings, "normalisation": "batch"}
+    chosen = plain.model_copy(update={"learner": plain.learner.model_copy(update={"settings": settings})})
+    setting = make_setting(chosen, source(), 1)
+    result = list(Simulation(setting=setting).rounds())[-1]
+    assert result.summary["miscounted_votes"] == result.summary["stray_changes"] == 0
+    model = setting.method.export(setting.plan.for_round(2), result.state.coordinator)
+    statistics = [name for name in model if "running" in name]
+    assert len(statistics) == 2
+    for name in statistics:
+        np.testing.assert_array_equal(model[name], result.state.coordinator[f"model/{name}"].astype(np.float32))
+        assert np.all(model[name] != 0)
+    assert (model["layer0.weight"] == 0).mean() > 0.5

@@ -33,9 +33,9 @@ from fedseal_crypto.masking import (
 )
 from fedseal_crypto.masking._client_memory import Secrets, new_secrets
 from fedseal_crypto.masking._members import to_bitmap
-from fedseal_crypto.masking._shamir import SHARE_SIZE, split_secret
 from fedseal_crypto.masking._shares import SharePair, channel_key, graph_commitment, self_mask_commitment
 from fedseal_crypto.secret import SecretBytes
+from fedseal_crypto.shamir import SHARE_SIZE, split_secret
 
 FRACTION = 0.1  # of the members: may collude, and leave before their masked vector
 FAKE_SEAL = bytes(2 * SHARE_SIZE + 16)  # the size of two sealed shares

@@ -18,6 +18,8 @@ from typer.core import TyperGroup
 from fedseal_cli import (
     attack,
     audit,
+    audit_compare,
+    audit_stream,
     certificate,
     consent,
     coordinator,
@@ -32,6 +34,8 @@ from fedseal_cli import (
     node,
     policy,
     protection,
+    record,
+    retention,
     simulate,
     user,
 )
@@ -143,12 +147,17 @@ for noun in (
     job,
     method,
     model,
+    record,
     simulate,
     attack,
     audit,
+    retention,
     database,
 ):
     app.add_typer(noun.app)
+
+# Their commands belong to another module's noun.
+_MORE_COMMANDS = (audit_compare, audit_stream)
 
 
 app.command("demo", epilog="Example: fedseal demo --folder demo")(demo.demo)

@@ -14,6 +14,9 @@ from fedseal_cli.secrets_input import PassphraseFile
 
 if TYPE_CHECKING:
     from fedseal_crypto.notes import NoteVerifier
+    from fedseal_governance.audit import Verified
+
+_SHOWN_REMOVALS = 20
 
 app = noun(
     "audit",
@@ -125,15 +128,25 @@ def export(
 
 @command(app, "verify", example="fedseal audit verify cleveland-audit.zip")
 def verify(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, or a proof from `audit prove`.")],
+    bundle: Annotated[
+        Path,
+        typer.Argument(metavar="BUNDLE", help="A bundle, a proof from `audit prove`, or the folder of a party."),
+    ],
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Verify a bundle or a proof offline; exits with 1 and names the first wrong entry if it does not hold."""
+    """Verify a bundle or a proof offline; exits with 1 and names the first wrong entry if it does not hold.
+
+    Of a party's folder the log in its database is checked, also while the party runs.
+    """
+    from fedseal.folders import PARTY_FILE
     from fedseal_governance.audit import verify_bundle
 
     require_existing(bundle, what="a bundle of `audit export` or a proof of `audit prove`")
-    keys = _keys(key)
+    if (bundle / PARTY_FILE).is_file():
+        _verify_live(bundle, as_json=as_json)
+        return
+    keys = trusted_keys(key)
     if bundle.is_file() and bundle.suffix != ".zip":
         _verify_proof(bundle, keys, as_json=as_json)
         return
@@ -149,6 +162,17 @@ def verify(
                 "pinned": verified.pinned,
                 "cosignatures": len(verified.cosignatures),
                 "documents": len(verified.documents),
+                "removed": [
+                    {
+                        "subject": item.subject,
+                        "kind": item.kind,
+                        "time": instant(item.time),
+                        "actor": item.actor,
+                        "reason": item.reason,
+                        "entry": item.entry,
+                    }
+                    for item in verified.removed
+                ],
             }
         )
         return
@@ -160,9 +184,15 @@ def verify(
             "Signed with": verified.log_key.vkey,
             "Witnesses": len(verified.cosignatures),
             "Documents": len(verified.documents),
+            "Removed": _removed_words(verified),
             "Verified": "yes",
         }
     )
+    for item in verified.removed[:_SHOWN_REMOVALS]:
+        say(
+            f"  entry {item.entry}: {_short(item.subject)} ({item.kind}) removed on {day(item.time)} by {item.actor}: "
+            f"{item.reason}"
+        )
     if not verified.pinned:
         note("The keys came from the bundle itself; compare them with what the party published, or give --key.")
 
@@ -197,6 +227,33 @@ def prove(
     say(f"{out} proves entry {seq}; verify it with: fedseal audit verify {out}")
 
 
+def _verify_live(folder: Path, *, as_json: bool) -> None:
+    from fedseal.local import open_party, require_untouched
+
+    with open_party(folder) as party:
+        checked = require_untouched(party.database, party.log().origin)
+    if as_json:
+        print_json(
+            {
+                "verified": True,
+                "log": checked.origin,
+                "entries": checked.size,
+                "root": checked.root.hex(),
+                "checkpoints": checked.checkpoints,
+            }
+        )
+        return
+    print_fields(
+        {
+            "Log": checked.origin,
+            "Entries": f"{checked.size}, each in its place",
+            "Root": checked.root.hex(),
+            "Checkpoints": f"{checked.checkpoints}, each agrees",
+            "Verified": "yes, as far as the party's own database goes; witnesses know more",
+        }
+    )
+
+
 def _verify_proof(file: Path, keys: "list[NoteVerifier] | None", *, as_json: bool) -> None:
     from fedseal.files import read_limited
     from fedseal_governance.audit import verify_proof
@@ -219,10 +276,19 @@ def _verify_proof(file: Path, keys: "list[NoteVerifier] | None", *, as_json: boo
     )
 
 
-def _keys(texts: list[str] | None) -> "list[NoteVerifier] | None":
+def trusted_keys(texts: list[str] | None) -> "list[NoteVerifier] | None":
+    """The keys of ``--key``; None if there are none, which trusts those in the evidence."""
     from fedseal_crypto.notes import NoteVerifier
 
     return None if not texts else [NoteVerifier.from_vkey(text) for text in texts]
+
+
+def _removed_words(verified: "Verified") -> str:
+    if not verified.removed:
+        return "no document was deleted"
+    more = len(verified.removed) - _SHOWN_REMOVALS
+    tail = f"; the last {more} are not shown, see --json" if more > 0 else ""
+    return f"{len(verified.removed)} documents were deleted since; their digests remain{tail}"
 
 
 def _short(subject: str) -> str:

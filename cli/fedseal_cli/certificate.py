@@ -1,16 +1,20 @@
 """``fedseal certificate``: what the authority issued, what it withdrew, and what a certificate says."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fedseal_cli.authority_options import AuthorityOption, now, open_office, unlocked_office
 from fedseal_cli.commands import JsonOption, command, noun
-from fedseal_cli.local_options import AsOption
-from fedseal_cli.output import day, instant, print_fields, print_json, print_table, say
+from fedseal_cli.enrolment import AnswerOption, OfflineOption
+from fedseal_cli.local_options import AsOption, folder_passphrase
+from fedseal_cli.output import day, instant, note, print_fields, print_json, print_table, say
 from fedseal_cli.remote import CoordinatorOption, connected
 from fedseal_cli.secrets_input import PassphraseFile
+
+if TYPE_CHECKING:
+    from fedseal_crypto.certificates import Member
 
 ReasonOption = Annotated[
     str,
@@ -21,6 +25,8 @@ ReasonOption = Annotated[
     ),
 ]
 
+_SHOWN_OF_FOLDER = ("identity.pem", "authority.pem", "revocations.pem")
+
 app = noun(
     "certificate",
     "What the authority issued, what it withdrew, and what a certificate says.",
@@ -30,9 +36,10 @@ app = noun(
 
 @command(app, "list", example="fedseal certificate list --authority authority")
 def list_(authority: AuthorityOption, as_json: JsonOption = False) -> None:
-    """List every party's certificates: in force, expired or revoked."""
+    """List every party's certificates: in force, expired or revoked; warn of those that end soon."""
     with open_office(authority) as office:
-        rows = office.certificates(now=now())
+        moment = now()
+        rows, warnings = office.certificates(now=moment), office.warnings(now=moment)
     if as_json:
         print_json(
             {
@@ -45,9 +52,11 @@ def list_(authority: AuthorityOption, as_json: JsonOption = False) -> None:
                         "fingerprint": row.fingerprint,
                         "not_before": instant(row.not_before),
                         "not_after": instant(row.not_after),
+                        "roles": list(row.roles),
                     }
                     for row in rows
-                ]
+                ],
+                "warnings": list(warnings),
             }
         )
         return
@@ -56,6 +65,8 @@ def list_(authority: AuthorityOption, as_json: JsonOption = False) -> None:
         [(row.label, row.use, row.state, day(row.not_after)[:10], f"{row.fingerprint[:16]}…") for row in rows],
         empty="No certificate was issued yet.",
     )
+    for warning in warnings:
+        note(f"Warning: {warning}")
 
 
 @command(
@@ -64,7 +75,7 @@ def list_(authority: AuthorityOption, as_json: JsonOption = False) -> None:
     example="fedseal certificate show node/certificates/identity.pem --root node/certificates/authority.pem",
 )
 def show(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A certificate in PEM.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A certificate in PEM, or the folder of a party.")],
     root: Annotated[
         Path | None,
         typer.Option("--root", metavar="FILE", help="Also verify it against this root certificate."),
@@ -74,12 +85,17 @@ def show(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show whose certificate a file is; with --root and --revocations also whether it holds."""
+    """Show whose certificate a file is; with --root and --revocations also whether it holds.
+
+    Of a party's folder its identity certificate is shown, verified against the folder's own root and list.
+    """
     from fedseal.authority.inspection import describe, verify
     from fedseal.errors import SetupError
     from fedseal.files import read_limited
     from fedseal.folders import MAX_PEM_BYTES, MAX_REVOCATIONS_BYTES
 
+    if file.is_dir():
+        file, root, revocations = (file / "certificates" / name for name in _SHOWN_OF_FOLDER)
     if (root is None) != (revocations is None):
         raise SetupError("give --root and --revocations together; a certificate is not verified without both.")
     data = read_limited(file, max_bytes=MAX_PEM_BYTES, what="a certificate")
@@ -95,6 +111,10 @@ def show(
     if as_json:
         print_json(
             {
+                "party": view.party,
+                "roles": list(view.roles),
+                "log_key": view.log_key,
+                "witness_key": view.witness_key,
                 "addresses": list(view.addresses),
                 "hosts": list(view.hosts),
                 "organisation": view.organisation,
@@ -109,6 +129,8 @@ def show(
         return
     print_fields(
         {
+            "Party": view.party or "none that this program knows",
+            "Roles": ", ".join(view.roles) or "none",
             "Addresses": ", ".join(view.addresses),
             "Hosts": ", ".join(view.hosts) or "none",
             "Organisation": view.organisation,
@@ -116,6 +138,8 @@ def show(
             "Serial": f"{view.serial:x}",
             "Fingerprint": view.fingerprint,
             "Valid (UTC)": f"{day(view.not_before)} to {day(view.not_after)}",
+            "Log key": view.log_key or "none (people keep no log; TLS certificates sign none)",
+            "Witness key": view.witness_key or "none",
             "Verified": "yes, in force" if verified else "not checked (give --root and --revocations)",
         }
     )
@@ -130,6 +154,9 @@ def revoke(
     party: Annotated[str, typer.Argument(metavar="KIND/NAME", help="Whose certificates, such as node/cleveland.")],
     authority: AuthorityOption,
     reason: ReasonOption = "unspecified",
+    superseded: Annotated[
+        bool, typer.Option("--superseded", help="Only those that a rotation has replaced; the newest stay in force.")
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Also write the new list here.")] = None,
     passphrase_file: PassphraseFile = None,
     as_json: JsonOption = False,
@@ -138,13 +165,15 @@ def revoke(
     from fedseal.files import write_atomic
 
     with unlocked_office(authority, passphrase_file) as office:
-        done = office.revoke(party, reason=reason, now=now())
+        why = "superseded" if superseded and reason == "unspecified" else reason
+        done = office.revoke(party, reason=why, now=now(), keep_newest=superseded)
         if out is not None:
             write_atomic(out, office.revocations_pem())
     if as_json:
         print_json({"party": done.label, "certificates": done.certificates, "revocation_list": done.number})
         return
-    say(f"{done.label} is revoked ({done.certificates} certificates); revocation list {done.number} says so.")
+    whose = f"The older certificates of {done.label} are" if superseded else f"{done.label} is"
+    say(f"{whose} revoked ({done.certificates} certificates); revocation list {done.number} says so.")
     say("It takes effect once the list is published: fedseal certificate publish")
 
 
@@ -248,3 +277,58 @@ def publish(
         print_json({"receipt": receipt})
         return
     say(f"The coordinator has the list: {receipt}" if receipt else "The coordinator has the list.")
+
+
+@command(app, "rotate", example="fedseal certificate rotate cleveland")
+def rotate(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of an enrolled party.")],
+    offline: OfflineOption = None,
+    answer: AnswerOption = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Replace a party's keys and certificates before they end; a running service takes them over by itself.
+
+    The old certificates stay valid until they end, so that nothing is interrupted.
+    """
+    import os
+
+    from fedseal.authority import client, rotating
+    from fedseal.authority.exchange import MAX_ANSWER_BYTES, parse_answer
+    from fedseal.errors import SetupError
+    from fedseal.files import read_limited, write_atomic
+    from fedseal.folders import PartyFolder
+
+    party = PartyFolder.load(folder)
+    if answer is not None:
+        data = read_limited(answer, max_bytes=MAX_ANSWER_BYTES, what="an answer")
+        read = parse_answer(data, filename=str(answer))
+        _report_rotation(rotating.finish(rotating.load_pending(party), read, now=now()), as_json=as_json)
+        return
+    passphrase = folder_passphrase(party, passphrase_file)
+    pending = rotating.begin(party, passphrase=passphrase, now=now(), entropy=os.urandom)
+    if offline is not None:
+        write_atomic(offline, pending.request)
+        if as_json:
+            print_json({"request": str(offline), "folder": str(folder)})
+            return
+        say(f"{offline} is the request; the new keys stay here. At the authority:")
+        say(f"  fedseal federation sign {offline} --out answer.json")
+        say(f"Then here: fedseal certificate rotate {folder} --answer answer.json")
+        return
+    address = party.record.authority
+    if address is None:
+        raise SetupError(f"{folder} knows no address of the authority; use --offline FILE and carry it there.")
+    root = party.trust_root()
+    done = rotating.rotate(pending, exchange=lambda sent: client.rotate(address, root, sent), now=now())
+    _report_rotation(done, as_json=as_json)
+
+
+def _report_rotation(member: "Member", *, as_json: bool) -> None:
+    if as_json:
+        until, fingerprint = instant(member.not_after), member.fingerprint
+        print_json({"party": member.label, "certificate_until": until, "fingerprint": fingerprint})
+        return
+    say(f"{member.label} has new keys and certificates, until {day(member.not_after)[:10]}.")
+    say("A running service takes them over within seconds; the old certificates end by themselves, or at once with")
+    say(f"  fedseal certificate revoke {member.label} --superseded")

@@ -33,12 +33,13 @@ def upgrade(folder: PartyArgument, as_json: JsonOption = False) -> None:
     """Bring a party's database to the schema of this version; back it up first."""
     import fedseal_migrations
     from fedseal.folders import PartyFolder
-    from fedseal.local import database_url
+    from fedseal.local import database_url, record_key_bytes
     from fedseal_governance.database import Database
 
-    database = Database(database_url(PartyFolder.load(folder)))
+    party = PartyFolder.load(folder)
+    database = Database(database_url(party))
     try:
-        fedseal_migrations.upgrade(database.engine)
+        fedseal_migrations.upgrade(database.engine, record_key=record_key_bytes(party))
         have = fedseal_migrations.needed_revision()
     finally:
         database.close()

@@ -1,4 +1,4 @@
-"""``fedseal dataset``: register, list and describe the data that a node holds. The data itself stays where it is."""
+"""``fedseal dataset``: register, approve, list and describe the data that a node holds; it stays where it is."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,14 +6,14 @@ from typing import Annotated
 import typer
 
 from fedseal_cli.authority_options import now
-from fedseal_cli.commands import JsonOption, command, noun
+from fedseal_cli.commands import JsonOption, YesOption, command, noun
 from fedseal_cli.local_options import NodeOption, OptionalAsOption, open_node, optional_person
-from fedseal_cli.output import day, instant, print_fields, print_json, print_table, say
+from fedseal_cli.output import day, instant, note, print_fields, print_json, print_table, say, wrapped
 from fedseal_cli.secrets_input import PassphraseFile
 
 app = noun(
     "dataset",
-    "Register, list and describe the data that a node holds.",
+    "Register, approve, list and describe the data that a node holds.",
     example="fedseal dataset register --schema heart-disease.yaml --source cleveland.csv --node cleveland",
 )
 
@@ -33,14 +33,15 @@ def register(
 ) -> None:
     """Register a dataset: schema, row count and content digest are pinned, and compared before each job."""
     from fedseal.files import read_limited
-    from fedseal.learning import content_digest, load_dataset
+    from fedseal.learning import load_dataset
+    from fedseal.profiles import dataset_facts
     from fedseal_governance import datasets
     from fedseal_governance.documents import MAX_BYTES
 
     content = read_limited(schema, max_bytes=MAX_BYTES, what="a dataset's schema")
     document = datasets.load_schema(content, str(schema))
     data = load_dataset(source, document)
-    facts = datasets.DatasetFacts(schema_content=content, row_count=data.row_count, content_digest=content_digest(data))
+    facts = dataset_facts(data, content)
     with open_node(node) as party:
         person = optional_person(as_, passphrase_file)
         done = party.run(
@@ -98,17 +99,60 @@ def list_(node: NodeOption, as_json: JsonOption = False) -> None:
     )
 
 
+@command(app, "approve", example="fedseal dataset approve heart-disease --node cleveland")
+def approve(
+    name: Annotated[str, typer.Argument(metavar="DATASET", help="As `dataset list` shows it.")],
+    node: NodeOption,
+    yes: YesOption = False,
+    as_: OptionalAsOption = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what changed in a dataset since it was approved, and approve it as it is now."""
+    from fedseal.profiles import changes_since
+    from fedseal_governance import datasets
+
+    with open_node(node) as party:
+        facts, drift = changes_since(party, name)
+        for change in drift.sentences:
+            note(wrapped(change))
+        if drift.sentences and not yes:
+            typer.confirm("Approve the dataset as it is now?", abort=True, err=True)
+        person = optional_person(as_, passphrase_file)
+        done = party.run("dataset.approve", lambda act: datasets.approve(act, name, facts), now=now(), person=person)
+    if as_json:
+        changes = drift.rows
+        print_json(
+            {
+                "dataset": done.name,
+                "rows": done.facts.row_count,
+                "content_digest": done.facts.content_digest,
+                "rows_added": None if changes is None else changes.added,
+                "rows_removed": None if changes is None else changes.removed,
+                "rows_edited": None if changes is None else changes.edited,
+                "changes": list(drift.sentences),
+            }
+        )
+        return
+    say(
+        f"The dataset {done.name} is approved as it is: {done.facts.row_count} rows; it is used from the next round on."
+    )
+
+
 @command(app, "profile", example="fedseal dataset profile heart-disease --node cleveland")
 def profile(
     name: Annotated[str, typer.Argument(metavar="DATASET", help="As `dataset list` shows it.")],
     node: NodeOption,
+    minimum_cell: Annotated[
+        int, typer.Option("--minimum-cell", min=3, max=1000, help="Groups of fewer records are not shown.")
+    ] = 10,
     as_json: JsonOption = False,
 ) -> None:
-    """Describe a registered dataset column by column; groups of fewer than 10 records are not shown."""
-    from fedseal.profiles import MINIMUM_CELL, profile_registered
+    """Describe a registered dataset column by column; small groups, and what would give them away, are not shown."""
+    from fedseal.profiles import profile_registered
 
     with open_node(node) as party:
-        view = profile_registered(party, name)
+        view = profile_registered(party, name, minimum_cell=minimum_cell)
     if as_json:
         print_json(
             {
@@ -116,7 +160,7 @@ def profile(
                 "rows": view.rows,
                 "unchanged": not view.changes,
                 "changes": list(view.changes),
-                "minimum_cell": MINIMUM_CELL,
+                "minimum_cell": view.minimum_cell,
                 "columns": [
                     {"name": column.name, "type": column.type, "missing": column.missing, "summary": column.summary}
                     for column in view.columns
@@ -124,11 +168,14 @@ def profile(
             }
         )
         return
-    print_fields({"Dataset": view.dataset, "Rows": view.rows})
+    rows = f"fewer than {view.minimum_cell}" if view.rows is None else view.rows
+    print_fields({"Dataset": view.dataset, "Rows": rows})
     print_table(
         ("Column", "Type", "Missing", "Summary"),
         [(column.name, column.type, column.missing, column.summary) for column in view.columns],
         empty="The dataset has no columns.",
     )
     for change in view.changes:
-        say(change)
+        say(wrapped(change))
+    if view.changes:
+        say("It is approved as it is now with `fedseal dataset approve`.")

@@ -15,7 +15,18 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Replace an earlier d
 JsonOption = Annotated[bool, typer.Option("--json", help="Print summary.json, and the story to stderr.")]
 
 
-def demo(folder: FolderOption = Path("demo"), force: ForceOption = False, as_json: JsonOption = False) -> None:
+ProtectionOption = Annotated[
+    str,
+    typer.Option("--protection", metavar="NAME", help="masking, or with a custodian's process: homomorphic or hybrid."),
+]
+
+
+def demo(
+    folder: FolderOption = Path("demo"),
+    force: ForceOption = False,
+    protection: ProtectionOption = "masking",
+    as_json: JsonOption = False,
+) -> None:
     """Watch four hospitals train one model that none could train alone.
 
     Founds a federation on this machine with real processes, mutual TLS and databases: policies approved by
@@ -25,11 +36,16 @@ def demo(folder: FolderOption = Path("demo"), force: ForceOption = False, as_jso
     """
     from rich.console import Console
 
+    from fedseal.errors import SetupError
     from fedseal_cli.demonstration import Demonstration
     from fedseal_cli.demonstration.screen import Screen
+    from fedseal_governance.vocabulary import Protection
 
+    names = [item.value for item in Protection if item is not Protection.NONE]
+    if protection not in names:
+        raise SetupError(f"--protection is {protection}; choose {', '.join(names[:-1])} or {names[-1]}.")
     screen = Screen(Console(stderr=as_json, highlight=False))
-    summary = Demonstration(folder, force=force, screen=screen).play()
+    summary = Demonstration(folder, force=force, screen=screen, protection=Protection(protection)).play()
     if as_json:
         print_json(summary.model_dump(mode="json"))
     else:

@@ -90,8 +90,24 @@ def init(  # noqa: PLR0913, PLR0917 - Typer declares one parameter per option
 
 
 @command(app, "show", example="fedseal federation show --authority authority")
-def show(authority: AuthorityOption, as_json: JsonOption = False) -> None:
+def show(
+    authority: Annotated[
+        Path | None,
+        typer.Option("--authority", metavar="DIR", envvar="FEDSEAL_AUTHORITY", help="The authority's folder."),
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--folder", metavar="DIR", help="Instead: a party's own folder, and what it pinned.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Show a federation's root fingerprint, addresses, and how many parties it has."""
+    from fedseal.errors import SetupError
+
+    if folder is not None:
+        _show_pinned(folder, as_json=as_json)
+        return
+    if authority is None:
+        raise SetupError("give --authority DIR, or --folder DIR of any party.")
     with open_office(authority) as office:
         overview = office.overview(now=now())
     if as_json:
@@ -121,6 +137,32 @@ def show(authority: AuthorityOption, as_json: JsonOption = False) -> None:
             "Members": overview.members,
             "Open invitations": overview.open_invitations,
             "Revocation list": f"{overview.revocation_number}, next due {day(overview.revocation_due)} UTC",
+        }
+    )
+
+
+def _show_pinned(folder: Path, *, as_json: bool) -> None:
+    """What a party knows of its federation; loading the folder has compared its root with the pinned fingerprint."""
+    from fedseal.folders import PartyFolder
+
+    record = PartyFolder.load(folder).record
+    if as_json:
+        print_json(
+            {
+                "federation": record.federation,
+                "root_fingerprint": record.root_fingerprint,
+                "address": record.authority,
+                "coordinator": record.coordinator,
+            }
+        )
+        return
+    print_fields(
+        {
+            "Federation": record.federation,
+            "Root fingerprint": record.root_fingerprint,
+            "Pinned by": f"{record.kind.value}/{record.name}",
+            "Enrolment service": record.authority or "not known",
+            "Coordinator": record.coordinator or "not known",
         }
     )
 
@@ -203,22 +245,23 @@ def serve(authority: AuthorityOption, passphrase_file: PassphraseFile = None) ->
 
 @command(app, "sign", example="fedseal federation sign request.json --out answer.json --authority authority")
 def sign(
-    request: Annotated[Path, typer.Argument(metavar="REQUEST", help="The file that `enrol --offline` wrote.")],
+    request: Annotated[Path, typer.Argument(metavar="REQUEST", help="The file that --offline wrote.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write the answer.")],
     authority: AuthorityOption,
     passphrase_file: PassphraseFile = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Sign an enrolment request that was carried here by hand, for authorities without a network."""
+    """Sign a request of `enrol --offline` or `certificate rotate --offline` that was carried here by hand."""
     from fedseal.authority.exchange import MAX_REQUEST_BYTES, parse_application
+    from fedseal.authority.rotation import is_rotation
     from fedseal.files import read_limited, write_atomic
 
     data = read_limited(request, max_bytes=MAX_REQUEST_BYTES, what="an enrolment request")
-    application = parse_application(data, filename=str(request))
+    application = None if is_rotation(data) else parse_application(data, filename=str(request))
     with unlocked_office(authority, passphrase_file) as office:
-        answer = office.issue(application, now=now())
+        answer = office.rotate(data, now=now()) if application is None else office.issue(application, now=now())
     write_atomic(out, answer.to_bytes())
     if as_json:
         print_json({"answer": str(out)})
         return
-    say(f"{out} is the answer; it holds no secrets. Carry it back and run `enrol --answer {out.name}` there.")
+    say(f"{out} is the answer; it holds no secrets. Carry it back and give it there with --answer {out.name}.")

@@ -1,20 +1,17 @@
 """``fedseal job``: check, submit and follow federated jobs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from fedseal_cli.authority_options import now
 from fedseal_cli.commands import JsonOption, YesOption, command, noun
-from fedseal_cli.job_output import follow, say_detail, say_verdict, verdict_row
+from fedseal_cli.job_output import advice_row, follow, say_advice, say_detail, say_verdict, verdict_row
 from fedseal_cli.local_options import AsOption, OptionalAsOption, require_existing
-from fedseal_cli.output import print_fields, print_json, print_table, say
+from fedseal_cli.output import print_fields, print_json, print_table, say, wrapped
 from fedseal_cli.remote import CoordinatorOption, JobArgument, connected, summary_row
 from fedseal_cli.secrets_input import PassphraseFile
-
-if TYPE_CHECKING:
-    from fedseal_cli.job_output import Verdict
 
 app = noun("job", "Check, submit and follow federated jobs.", example="fedseal job submit job.yaml --as ada --watch")
 
@@ -32,11 +29,13 @@ def check(
     passphrase_file: PassphraseFile = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a job file and say what each policy makes of it, before anybody submits it.
+    """Check a job file and say what each policy makes of it and what to change, before anybody submits it.
 
     With --policy it judges by files and assumes that the data is registered and unchanged, that enough records
-    have consent, and that the operator agrees. With --as it asks the coordinator about every node of the job.
-    It also says what a round of all nodes would withstand by these policies, or by the defaults without any.
+    have consent, and that the operator agrees. With --as it asks the coordinator about the federation's own policy
+    and every node of the job. It also says what a round of all nodes would withstand by these policies, or by the
+    defaults without any.
+
     Exits with 3 if anybody would refuse.
     """
     from fedseal_cli.job_check import judge_by_files, judge_by_nodes, read_job_file, read_policies
@@ -46,10 +45,12 @@ def check(
 
     content, job = read_job_file(file)
     rules = read_policies(policy or ())
-    verdicts: list[Verdict] = judge_by_files(job, rules)
+    asked = [judge_by_files(job, rules)]
     if as_ is not None:
         with connected(as_, passphrase_file, coordinator) as client:
-            verdicts += judge_by_nodes(client.check_job(content, str(file)))
+            asked.append(judge_by_nodes(client.check_job(content, str(file))))
+    verdicts = [verdict for judged in asked for verdict in judged.verdicts]
+    advice = asked[-1].advice
     digest = sha256_hex(content)
     if as_json:
         print_json(
@@ -59,13 +60,16 @@ def check(
                 "allowed": all(item.allowed for item in verdicts),
                 "cohort": cohort_row(job, [item for _, item in rules]),
                 "verdicts": [verdict_row(item) for item in verdicts],
+                "advice": advice_row(advice),
             }
         )
     else:
-        say(f"{file} is a valid job: {job.job}, {job.kind.value} on {job.dataset} (digest {digest[:16]}…).")
+        say(wrapped(f"{file} is a valid job: {job.job}, {job.kind.value} on {job.dataset} (digest {digest[:16]}…)."))
         for verdict in verdicts:
             say_verdict(verdict)
         say_cohort(job, [item for _, item in rules])
+        if advice is not None:
+            say_advice(advice, str(file))
     refusing = [item.who for item in verdicts if not item.allowed]
     if refusing:
         raise RefusedError(f"the job is refused by {', '.join(refusing)}; change it as the reasons say.")
@@ -173,14 +177,22 @@ def stop(
     say(f"{summary.name} is {summary.state}: {summary.reason or reason}.")
 
 
-@command(app, "report", example="fedseal job report heart-risk --out report.html --as ada")
+@command(
+    app, "report", example="fedseal job report heart-risk --out report.html --bundle coordinator-audit.zip --as ada"
+)
 def report(
     job: JobArgument,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write the page (HTML).")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="Where to write it: HTML, or PDF if it ends in .pdf.")
+    ],
     as_: AsOption,
     bundle: Annotated[
         Path | None,
-        typer.Option("--bundle", metavar="BUNDLE", help="The coordinator's exported audit log, to verify it too."),
+        typer.Option(
+            "--bundle",
+            metavar="BUNDLE",
+            help="The coordinator's exported audit log; only with it is anything called proved.",
+        ),
     ] = None,
     coordinator: CoordinatorOption = None,
     passphrase_file: PassphraseFile = None,
@@ -189,26 +201,32 @@ def report(
     """Write one self-contained page on a job: what was computed, for whom, under which rules, and what was verified."""
     from fedseal.files import write_atomic
     from fedseal.folders import PartyFolder
-    from fedseal.report import FederationView, render_report
-    from fedseal_governance.audit import AuditError, Verified, verify_bundle
+    from fedseal.report import FederationView, LogEvidence, read_log, render_report, to_pdf
+    from fedseal.report.pdf import find_browser
+    from fedseal_governance.audit import AuditError
 
-    log: Verified | AuditError | None = None
+    as_pdf = out.suffix.lower() == ".pdf"
+    if as_pdf:
+        find_browser()  # before anything is fetched
     if bundle is not None:
         require_existing(bundle, what="an audit bundle")
-        try:
-            log = verify_bundle(bundle)
-        except AuditError as error:
-            log = error  # shown on the page: a reader must see that the evidence does not hold
     moment = now()
     party = PartyFolder.load(as_)
     with connected(as_, passphrase_file, coordinator) as client:
         detail = client.show_job(job)
         organisations = {item.node: item.organisation for item in client.nodes().nodes}
     view = FederationView(root=party.trust_root(), revocations=party.revocations(moment), organisations=organisations)
+    log: LogEvidence | AuditError | None = None
+    if bundle is not None:
+        try:
+            log = read_log(bundle, detail.summary.job)
+        except AuditError as error:
+            log = error  # shown on the page: a reader must see that the evidence does not hold
     page = render_report(detail, generated_at=moment, federation=view, log=log)
-    write_atomic(out, page)
+    content = to_pdf(page) if as_pdf else page
+    write_atomic(out, content)
     if as_json:
-        print_json({"report": str(out), "bytes": len(page), "state": detail.summary.state})
+        print_json({"report": str(out), "bytes": len(content), "state": detail.summary.state})
         return
     say(f"{out} is the report on {detail.summary.name} ({detail.summary.state}).")
 

@@ -11,6 +11,7 @@ from fedseal_cli.remote import summary_row
 if TYPE_CHECKING:
     from fedseal.client import Client
     from fedseal.wire._generated import coordination_pb2 as pb
+    from fedseal_governance.policy.advice import Advice
 
 
 class JobNotFinished(PlatformError):
@@ -54,6 +55,38 @@ def say_verdict(verdict: Verdict) -> None:
     say(f"{verdict.who} ({verdict.note}): {'allowed' if verdict.allowed else 'REFUSED'}")
     for item in verdict.grounds:
         say(wrapped(f"  {'+' if item.allowed else '-'} {item.clause}: {item.sentence}"))
+
+
+def advice_row(advice: "Advice | None") -> dict[str, object] | None:
+    """What to change, as ``--json`` shows it; None where nobody was asked."""
+    if advice is None:
+        return None
+    return {
+        "changes": [{"field": item.field, "value": item.value, "sentence": item.sentence} for item in advice.changes],
+        "obstacles": list(advice.obstacles),
+        "sufficient": advice.sufficient,
+    }
+
+
+def say_advice(advice: "Advice", file: str) -> None:
+    """What to write into which field, or that nothing there helps."""
+    if not advice.changes and not advice.obstacles:
+        return
+    say("")
+    if advice.changes:
+        say(f"What to change in {file}:")
+    for item in advice.changes:
+        line = f"remove {item.field}" if item.value is None else f"{item.field}: {json.dumps(item.value)}"
+        say(f"  {line}")
+        say(wrapped(f"      {item.sentence}"))
+    if advice.obstacles:
+        say("What no change of the job file mends:")
+    for obstacle in advice.obstacles:
+        say(wrapped(f"  - {obstacle}"))
+    if advice.sufficient:
+        say("With these changes every policy that was asked allows the job.")
+    else:
+        say("No change of the job file satisfies every policy that was asked.")
 
 
 def follow(client: "Client", job: str, *, as_json: bool) -> None:

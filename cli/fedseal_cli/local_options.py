@@ -40,6 +40,16 @@ def open_node(folder: Path) -> "Iterator[LocalParty]":
         yield party
 
 
+@contextmanager
+def open_policy_holder(folder: Path) -> "Iterator[LocalParty]":
+    """The folder of a node or a custodian, each of which has policies of its own, with its database."""
+    from fedseal.local import open_party
+    from fedseal_crypto.identity import PartyKind
+
+    with open_party(folder, PartyKind.NODE, PartyKind.CUSTODIAN) as party:
+        yield party
+
+
 def person_in(folder: Path, passphrase_file: Path | None) -> "Person":
     """The person of a folder, who has proved to hold its key."""
     from fedseal.folders import PartyFolder

@@ -118,6 +118,7 @@ def status(
                 "policies": list(standing.policies),
                 "jobs": [{"job": job.name, "digest": job.digest, "state": job.state} for job in standing.jobs],
                 "log_entries": standing.log_entries,
+                "warnings": list(standing.warnings),
             }
         )
         return
@@ -138,6 +139,8 @@ def status(
         [(job.name, job.state, f"{job.digest[:16]}…") for job in standing.jobs],
         empty="No job was offered yet.",
     )
+    for warning in standing.warnings:
+        note(f"Warning: {warning}")
 
 
 @command(app, "list", example="fedseal node list --as ada")

@@ -1,41 +1,119 @@
-"""``fedseal policy``: read, compare, propose, sign and end the rules that a data holder sets."""
+"""``fedseal policy``: write, read, compare and test rules; what is done with them is in ``policy_keeping``."""
 
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fedseal_cli.authority_options import now
-from fedseal_cli.commands import JsonOption, YesOption, command, noun
-from fedseal_cli.local_options import AsOption, NodeOption, open_node, person_in
-from fedseal_cli.output import day, instant, print_fields, print_json, print_table, say
-from fedseal_cli.secrets_input import PassphraseFile
+from fedseal_cli.commands import JsonOption, command, noun
+from fedseal_cli.output import note, print_json, say
+from fedseal_cli.policy_files import FileArgument, read_policy
+from fedseal_cli.policy_keeping import keeping
+from fedseal_cli.policy_output import (
+    outcome_row,
+    problem_row,
+    say_changes,
+    say_outcomes,
+    say_problems,
+    say_remarks,
+    say_text,
+)
 
 if TYPE_CHECKING:
-    from fedseal_governance.policy import Change, PolicyDocument
-    from fedseal_governance.policy.store import StoredPolicy
+    from fedseal_governance.policy import PolicyDocument
+    from fedseal_governance.policy.remarks import Remark
 
 app = noun(
     "policy",
-    "Read, compare, propose, sign and end the rules that a data holder sets.",
+    "Write, read, compare, test, propose, sign and end the rules of a data holder or of the federation.",
     example="fedseal policy explain cleveland-policy.yaml",
 )
 
-FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A policy file (YAML).")]
-PolicyArgument = Annotated[
-    str, typer.Argument(metavar="POLICY", help="Name, name@version, or the first digits of the digest.")
-]
-MIN_DIGEST_DIGITS = 8
+
+@command(app, "new", example="fedseal policy new --template hospital --out policy.yaml")
+def new(
+    template: Annotated[str, typer.Option("--template", metavar="NAME", help="hospital, bank or research.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Where to write it; otherwise it is printed.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the policy.")] = None,
+    owner: Annotated[str | None, typer.Option("--owner", help="Your organisation, as in its certificate.")] = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", help="The registered dataset it speaks for.")] = None,
+    start: Annotated[
+        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], metavar="DATE", help="First day.")
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option("--until", formats=["%Y-%m-%d"], metavar="DATE", help="Last day.")
+    ] = None,
+) -> None:
+    """Write a policy file with comments to start from; what is not given as an option is asked for."""
+    from fedseal.errors import SetupError
+    from fedseal.files import write_atomic
+    from fedseal_governance.documents import suggestion
+    from fedseal_governance.policy.templates import Blanks, TemplateName, fill
+
+    words = [item.value for item in TemplateName]
+    if template not in words:
+        near = suggestion(template, words)
+        raise SetupError(
+            f"there is no template {template!r}; " + (f"did you mean {near}?" if near else ", ".join(words))
+        )
+    if out is not None and out.exists():
+        raise SetupError(f"{out} exists and is not overwritten; choose another name or move it away.")
+    today = now().date()
+    blanks = Blanks(
+        policy=name or typer.prompt("Name of the policy (a-z, 0-9, -)", default=f"{template}-policy", err=True),
+        owner=owner or typer.prompt("Your organisation, exactly as in its certificate", err=True),
+        dataset=dataset or typer.prompt("Name of the dataset", err=True),
+        start=start.date() if start else _asked_day("First day", today.isoformat()),
+        until=until.date() if until else _asked_day("Last day", today.replace(year=today.year + 1, day=1).isoformat()),
+    )
+    content, document = fill(TemplateName(template), blanks, filename=str(out or f"{template} template"))
+    if out is None:
+        typer.echo(content.decode("utf-8"), nl=False)
+        return
+    write_atomic(out, content)
+    say(f"{out} is written: {document.title} of {document.owner}.")
+    say("Read it in an editor and change what does not fit. Then:")
+    say(f"  fedseal policy validate {out}")
 
 
 @command(app, "validate", example="fedseal policy validate cleveland-policy.yaml")
 def validate(file: FileArgument, as_json: JsonOption = False) -> None:
-    """Check a policy file; each problem is named with line, field and the nearest valid word."""
-    document, digest = _read(file)
+    """Check a policy file; each problem is named with line, column, field and the nearest valid word.
+
+    Also says what is odd without being wrong: methods that are not installed, a period that has passed, a budget
+    that nothing can keep. That does not fail.
+    """
+    from fedseal_governance.errors import DocumentError
+
+    try:
+        document, digest = read_policy(file)
+    except DocumentError as error:
+        if as_json:
+            print_json({"file": str(file), "valid": False, "problems": [problem_row(item) for item in error.problems]})
+        else:
+            say_problems(str(file), error)
+        raise typer.Exit(2) from None
+    odd = _remarks(document)
     if as_json:
-        print_json({"file": str(file), "policy": document.policy, "version": document.version, "digest": digest})
+        print_json(
+            {
+                "file": str(file),
+                "valid": True,
+                "policy": document.policy,
+                "version": document.version,
+                "digest": digest,
+                "remarks": [{"clause": item.clause, "sentence": item.sentence} for item in odd],
+            }
+        )
         return
     say(f"{file} is valid: {document.title} of {document.owner}.")
+    if odd:
+        note("It is odd, though:")
+        say_remarks(odd)
 
 
 @command(app, "explain", example="fedseal policy explain cleveland-policy.yaml")
@@ -43,12 +121,12 @@ def explain(file: FileArgument, as_json: JsonOption = False) -> None:
     """Say in plain English what a policy allows and forbids, field by field."""
     from fedseal_governance import policy as library
 
-    document, digest = _read(file)
+    document, digest = read_policy(file)
     text = library.explain(document)
     if as_json:
         print_json({"policy": document.policy, "version": document.version, "digest": digest, "explanation": text})
         return
-    _say_wrapped(text)
+    say_text(text)
 
 
 @command(app, "diff", example="fedseal policy diff policy-v1.yaml policy-v2.yaml")
@@ -60,7 +138,7 @@ def diff(
     """Say in words what a new version allows and forbids that the old one did not."""
     from fedseal_governance import policy as library
 
-    changes = library.diff(_read(old)[0], _read(new)[0])
+    changes = library.diff(read_policy(old)[0], read_policy(new)[0])
     if as_json:
         print_json(
             {
@@ -70,252 +148,49 @@ def diff(
             }
         )
         return
-    _say_changes(changes)
+    say_changes(changes)
 
 
-@command(app, "propose", example="fedseal policy propose cleveland-policy.yaml --node cleveland --as olga")
-def propose(
-    file: FileArgument,
-    node: NodeOption,
-    as_: AsOption,
-    passphrase_file: PassphraseFile = None,
+@command(app, "test", example="fedseal policy test policy-tests.yaml --policy cleveland-policy.yaml")
+def examples(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Example jobs with expected verdicts (YAML).")],
+    policy: Annotated[
+        Path | None, typer.Option("--policy", metavar="FILE", help="The policy to test; otherwise as the file says.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Put a policy file before the compliance officers of the data holder."""
-    from fedseal.files import read_limited
-    from fedseal_governance.documents import MAX_BYTES
-    from fedseal_governance.policy import store
+    """Compare what a policy says to example jobs with what it ought to say; exits with 1 if one differs."""
+    from fedseal_cli.policy_cases import run_cases
 
-    content = read_limited(file, max_bytes=MAX_BYTES, what="a policy file")
-    with open_node(node) as party:
-        person = person_in(as_, passphrase_file)
-        stored = party.run(
-            "policy.propose",
-            lambda act: store.propose(act, content, filename=str(file), organisation=party.folder.record.organisation),
-            now=now(),
-            person=person,
-        )
+    outcomes = run_cases(file, policy)
+    failed = sum(not item.passed for item in outcomes)
     if as_json:
-        print_json(_row(stored))
-        return
-    say(f"{stored.document.title} is proposed (digest {stored.digest[:16]}…); {_missing(stored)}.")
-
-
-@command(app, "approve", example="fedseal policy approve heart-risk-research --node cleveland --as olga")
-def approve(
-    policy: PolicyArgument,
-    node: NodeOption,
-    as_: AsOption,
-    yes: YesOption = False,
-    passphrase_file: PassphraseFile = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Read what a proposed policy means and changes, then sign its exact bytes as compliance officer."""
-    from fedseal_crypto.dsse import sign_document
-    from fedseal_governance.policy import store
-
-    with open_node(node) as party:
-        person = person_in(as_, passphrase_file)
-        everything = party.read(store.list_policies)
-        wanted = _find(everything, policy, waiting=True)
-        if not (yes and as_json):
-            _show_before_signing(wanted, everything, to_stderr=as_json)
-        if not yes:
-            typer.confirm(f"Sign these rules as {person.label}?", abort=True, err=True)
-        signature = sign_document(
-            store.POLICY_TYPE, wanted.content, key=person.key, certificate_pem=person.certificate_pem
-        )
-        moment = now()
-        trust = party.trust(moment)
-        stored = party.run(
-            "policy.approve",
-            lambda act: store.approve(act, wanted.digest, signature, trust),
-            now=moment,
-            person=person,
-        )
-    if as_json:
-        print_json(_row(stored))
-        return
-    say(f"{person.label} has signed {stored.document.title}; {_missing(stored)}.")
-
-
-@command(
-    app, "revoke", example="fedseal policy revoke heart-risk-research --reason 'study ended' --node cleveland --as olga"
-)
-def revoke(
-    policy: PolicyArgument,
-    reason: Annotated[str, typer.Option("--reason", help="For the log; without personal data.")],
-    node: NodeOption,
-    as_: AsOption,
-    passphrase_file: PassphraseFile = None,
-    as_json: JsonOption = False,
-) -> None:
-    """End a policy at once; one compliance officer suffices, because this only takes permissions away."""
-    from fedseal_governance.policy import store
-
-    with open_node(node) as party:
-        person = person_in(as_, passphrase_file)
-        wanted = _find(party.read(store.list_policies), policy, waiting=False)
-        stored = party.run(
-            "policy.revoke",
-            lambda act: store.revoke(act, wanted.digest, person.member, reason),
-            now=now(),
-            person=person,
-        )
-    if as_json:
-        print_json(_row(stored))
-        return
-    say(f"{stored.document.title} is revoked; this site contributes to no further round under it.")
-
-
-@command(app, "list", example="fedseal policy list --node cleveland")
-def list_(node: NodeOption, as_json: JsonOption = False) -> None:
-    """List the policies of a node with their state and signatures."""
-    from fedseal_governance.policy import store
-
-    with open_node(node) as party:
-        rows = party.read(store.list_policies)
-    if as_json:
-        print_json({"policies": [_row(stored) for stored in rows]})
-        return
-    print_table(
-        ("Digest", "Version", "State", "Policy", "Signed by"),
-        [
-            (
-                f"{stored.digest[:12]}…",
-                stored.document.version,
-                stored.state.plain,
-                stored.document.policy,
-                ", ".join(stored.signers) or "nobody yet",
-            )
-            for stored in rows
-        ],
-        empty="No policy was proposed yet; without one in force this node refuses every job.",
-        folding=2,
-    )
-
-
-@command(app, "show", example="fedseal policy show heart-risk-research --node cleveland")
-def show(policy: PolicyArgument, node: NodeOption, as_json: JsonOption = False) -> None:
-    """Show a stored policy: its state, who signed it, and what it means."""
-    from fedseal_governance import policy as library
-    from fedseal_governance.policy import store
-
-    with open_node(node) as party:
-        stored = _find(party.read(store.list_policies), policy, waiting=False)
-    text = library.explain(stored.document)
-    if as_json:
-        print_json({**_row(stored), "content": stored.content.decode("utf-8"), "explanation": text})
-        return
-    print_fields(
-        {
-            "Policy": stored.document.title,
-            "State": f"{stored.state.plain}{f' ({stored.reason})' if stored.reason else ''}",
-            "Digest": stored.digest,
-            "Proposed": f"{day(stored.proposed_at)} UTC by {stored.proposer}",
-            "Signed by": ", ".join(stored.signers) or "nobody yet",
-        }
-    )
-    say("")
-    _say_wrapped(text)
-
-
-def _read(file: Path) -> "tuple[PolicyDocument, str]":
-    from fedseal.files import read_limited
-    from fedseal_crypto.digests import sha256_hex
-    from fedseal_governance.documents import MAX_BYTES
-    from fedseal_governance.policy import load_policy
-
-    content = read_limited(file, max_bytes=MAX_BYTES, what="a policy file")
-    return load_policy(content, str(file)), sha256_hex(content)
-
-
-def _find(policies: "tuple[StoredPolicy, ...]", wanted: str, *, waiting: bool) -> "StoredPolicy":
-    """The policy that a person means; of several versions the newest, or the newest that waits for signatures."""
-    from fedseal_governance.errors import NotFound, RefusedError
-    from fedseal_governance.policy.lifecycle import PolicyState
-
-    name, _, version = wanted.partition("@")
-    by_name = [item for item in policies if item.document.policy == name]
-    if version:
-        by_name = [item for item in by_name if str(item.document.version) == version]
-    by_digest = [item for item in policies if len(wanted) >= MIN_DIGEST_DIGITS and item.digest.startswith(wanted)]
-    found = by_name or by_digest
-    if not found:
-        raise NotFound(f"no policy here is called {wanted!r}; see `fedseal policy list`.")
-    if by_digest and not by_name and len(by_digest) > 1:
-        raise RefusedError(f"{wanted} is the beginning of several digests; give more digits.")
-    if waiting:
-        found = [item for item in found if item.state is PolicyState.PROPOSED] or found
-    return max(found, key=lambda item: item.document.version)
-
-
-def _show_before_signing(wanted: "StoredPolicy", everything: "tuple[StoredPolicy, ...]", *, to_stderr: bool) -> None:
-    """Explanation and difference, which an officer reads before the signature."""
-    from fedseal_governance import policy as library
-    from fedseal_governance.policy.lifecycle import PolicyState
-
-    _say_wrapped(library.explain(wanted.document), to_stderr=to_stderr)
-    current = [
-        item
-        for item in everything
-        if item.state is PolicyState.IN_FORCE and item.document.policy == wanted.document.policy
-    ]
-    if current:
-        _say_lines([f"Compared with version {current[0].document.version}, which is in force:"], to_stderr=to_stderr)
-        _say_changes(library.diff(current[0].document, wanted.document), to_stderr=to_stderr)
+        print_json({"passed": failed == 0, "cases": [outcome_row(item) for item in outcomes]})
     else:
-        _say_lines(["No version of this policy is in force now."], to_stderr=to_stderr)
+        say_outcomes(outcomes)
+        say("")
+        say("All cases are as expected." if not failed else f"{failed} of {len(outcomes)} cases differ.")
+    if failed:
+        raise typer.Exit(1)
 
 
-def _missing(stored: "StoredPolicy") -> str:
-    from fedseal_governance.policy.lifecycle import PolicyState
+def _asked_day(what: str, default: str) -> date:
+    from fedseal.errors import SetupError
 
-    if stored.state is PolicyState.IN_FORCE:
-        return "it is in force now"
-    if stored.state is PolicyState.APPROVED:
-        return f"it is approved and comes into force on {stored.document.valid.start}"
-    return f"{stored.signatures_missing} more compliance officer(s) must sign it"
-
-
-def _row(stored: "StoredPolicy") -> dict[str, object]:
-    return {
-        "policy": stored.document.policy,
-        "version": stored.document.version,
-        "digest": stored.digest,
-        "state": stored.state.value,
-        "proposer": stored.proposer,
-        "proposed_at": instant(stored.proposed_at),
-        "signers": list(stored.signers),
-        "signatures_missing": stored.signatures_missing,
-        "in_force_at": None if stored.in_force_at is None else instant(stored.in_force_at),
-        "ended_at": None if stored.ended_at is None else instant(stored.ended_at),
-        "reason": stored.reason,
-    }
+    text = typer.prompt(f"{what} (UTC, as 2026-12-31)", default=default, err=True)
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise SetupError(f"{text!r} is no date; write it as 2026-12-31.") from None
 
 
-def _say_changes(changes: "list[Change]", *, to_stderr: bool = False) -> None:
-    from fedseal_governance.policy import Direction
+def _remarks(document: "PolicyDocument") -> "tuple[Remark, ...]":
+    from fedseal.installed import installed_offer
+    from fedseal_governance.policy.remarks import Installed, remarks
 
-    headings = {
-        Direction.ALLOWED: "What becomes allowed:",
-        Direction.FORBIDDEN: "What becomes forbidden:",
-        Direction.OTHER: "What else changes:",
-    }
-    if not changes:
-        _say_lines(["Nothing changes."], to_stderr=to_stderr)
-    for kind, heading in headings.items():
-        sentences = [item.sentence for item in changes if item.kind is kind]
-        if sentences:
-            _say_lines([heading, *(f"  - {sentence}" for sentence in sentences)], to_stderr=to_stderr)
+    offer = installed_offer()
+    installed = Installed(methods=tuple(offer.methods), learners=offer.learners, protections=offer.protections)
+    return remarks(document, installed, today=now().date())
 
 
-def _say_wrapped(text: str, *, to_stderr: bool = False) -> None:
-    _say_lines(text.rstrip("\n").split("\n"), to_stderr=to_stderr)
-
-
-def _say_lines(lines: list[str], *, to_stderr: bool) -> None:
-    from fedseal_cli.output import note, wrapped
-
-    for line in lines:
-        (note if to_stderr else say)(wrapped(line))
+keeping(app)

@@ -21,6 +21,8 @@ MAX_DEPTH = 64
 MAX_SAFE_INTEGER = 2**53 - 1
 """RFC 7493, section 2.2: integers up to here are the same number for every reader."""
 
+_PLAIN = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+
 
 class NotJson(MisuseError):
     """A value that JSON cannot say was given to be written."""
@@ -37,6 +39,9 @@ def canonical_json(value: object) -> bytes:
         NotJson: `value` holds something else, an integer beyond ±(2^53 - 1), or is nested too deeply.
     """
     try:
+        if _is_plain(value, MAX_DEPTH):
+            # Five times faster, and for such values the same bytes; a test compares the two.
+            return _PLAIN.encode(value).encode("utf-8")
         # The library types its argument as JSON; checking that is what it is called for.
         return rfc8785.dumps(value)  # type: ignore[arg-type]
     except (rfc8785.CanonicalizationError, UnicodeError, TypeError) as error:
@@ -78,6 +83,23 @@ def parse_canonical(data: bytes, *, max_bytes: int) -> dict[str, object]:
     if canonical != data:
         raise JsonInvalid("the JSON text is not in canonical form (RFC 8785); write it again.")
     return value
+
+
+def _is_plain(value: object, depth: int) -> bool:
+    """Whether the standard library writes `value` as RFC 8785 does: exact types, no float, keys in ASCII.
+
+    Floats are written differently; keys beyond the basic plane would be sorted by code points instead of UTF-16 units.
+    """
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return True
+    if kind is int:
+        return -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER  # type: ignore[operator]  # an int, just seen
+    if depth == 0:
+        return False
+    if isinstance(value, dict) and kind is dict:
+        return all(type(key) is str and key.isascii() and _is_plain(item, depth - 1) for key, item in value.items())
+    return isinstance(value, list) and kind is list and all(_is_plain(item, depth - 1) for item in value)
 
 
 def _parse(data: bytes, max_bytes: int, parse_int: Callable[[str], int | float]) -> object:

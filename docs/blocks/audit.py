@@ -40,7 +40,9 @@ RECORD: Mapping[str, str] = {
     "answers": "for each node: accepted or not, SHA-256 of its policy file, the clauses that refused",
     "rounds": "for each attempt: stage, round, attempt, state, roster, size of the cohort, nodes missing from the sum, "
     "threshold, minimum cohort, SHA-256 of the broadcast, times, reason, published figures",
+    "federation_policies": "SHA-256 of each policy of the federation that the job was submitted under",
     "records_used": "rows over the whole cohort, where a sum of them was published",
+    "custody": "where a custodian held the key: its name, SHA-256 of the public key and of its signed statement",
     "software": "versions at the coordinator",
     "federation": "name of the federation",
     "log_origin": "origin of the coordinator's audit log",

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from fedseal.authority.config import AuthorityConfig
 from fedseal.coordinator.config import CoordinatorSettings
+from fedseal.custodian.config import CustodianSettings
 from fedseal.learning import learner_class, learner_names
 from fedseal.methods import Method, method_class, method_names
 from fedseal.methods.evaluation import Evaluation
@@ -16,8 +17,10 @@ from fedseal.methods.statistics import Statistics
 from fedseal.node.config import NodeSettings
 from fedseal_governance.datasets import DatasetSchema
 from fedseal_governance.jobs import JobDocument
+from fedseal_governance.policy.cases import CaseFile
 from fedseal_governance.policy.model import PolicyDocument
-from fedseal_governance.purposes import DISEASE_RESEARCH, TERMS
+from fedseal_governance.purpose_codes import BUILT_IN, NO_PURPOSE
+from fedseal_governance.purposes import DISEASE_RESEARCH, TERMS, label_of
 
 _STAGES: tuple[type[Method], ...] = (Statistics, Evaluation)
 
@@ -61,6 +64,13 @@ def _disclosure() -> str:
     return "\n\n".join(parts)
 
 
+def _purpose_codes() -> str:
+    research = {key: purpose for key, purpose in BUILT_IN.items() if purpose != NO_PURPOSE}
+    rows = [(code(key), code(purpose), label_of(purpose)) for key, purpose in sorted(research.items())]
+    others = ", ".join(code(key) for key in sorted(BUILT_IN.keys() - research.keys()))
+    return f"{table(('code', 'stands for', 'label'), rows)}\n\nThese permit no research: {others}."
+
+
 def _settings() -> str:
     parts = []
     owners = [(f"method {code(item.name)}", item.settings_model) for item in _methods() if item not in _STAGES]
@@ -73,12 +83,15 @@ def _settings() -> str:
 
 BLOCKS: Mapping[str, Callable[[], str]] = {
     "policy-fields": _table_of(PolicyDocument, meanings.POLICY, "a policy"),
+    "case-fields": _table_of(CaseFile, meanings.CASES, "a file of cases"),
     "job-fields": _table_of(JobDocument, meanings.JOB, "a job"),
     "schema-fields": _table_of(DatasetSchema, meanings.SCHEMA, "a schema"),
     "coordinator-fields": _table_of(CoordinatorSettings, meanings.COORDINATOR, "coordinator.yaml"),
     "node-fields": _table_of(NodeSettings, meanings.NODE, "node.yaml"),
+    "custodian-fields": _table_of(CustodianSettings, meanings.CUSTODIAN, "custodian.yaml"),
     "authority-fields": _table_of(AuthorityConfig, meanings.AUTHORITY, "authority.yaml"),
     "purposes": _purposes,
+    "purpose-codes": _purpose_codes,
     "disclosure": _disclosure,
     "settings": _settings,
 }

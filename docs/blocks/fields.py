@@ -165,5 +165,6 @@ def _number(value: Any) -> str:
 _PATTERNS: Mapping[str, str] = {
     "^[a-z0-9][a-z0-9._-]{0,62}$": "1 to 63 of `a-z 0-9 . _ -`",
     "^[0-9a-f]{64}$": "64 hexadecimal digits",
+    "^[!-~]{1,200}$": "1 to 200 visible characters without spaces",
     r"^\S(.*\S)?$": "as in the header of the data file",
 }

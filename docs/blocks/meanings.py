@@ -5,7 +5,9 @@ from collections.abc import Mapping
 POLICY: Mapping[str, str] = {
     "policy": "name; all versions of one policy share it",
     "version": "must be higher than that of every version proposed before",
-    "owner": "the organisation whose compliance officers sign; must be the node's own, to the letter",
+    "level": "`node`: one data holder's rules. `federation`: rules for every site, see [two levels](#two-levels)",
+    "owner": "the organisation whose compliance officers sign; must be the node's own, to the letter. Of a policy of "
+    "the federation: the federation's name",
     "datasets": "names of the registered datasets it speaks for. No two policies in force may name the same one",
     "purposes": "what the data may be used for; a job for a narrower purpose is covered too, see [purposes](#purposes)",
     "purposes[].code": "code of the Data Use Ontology",
@@ -18,7 +20,7 @@ POLICY: Mapping[str, str] = {
     "jobs.max_rounds": "most rounds of the method that a job may ask for",
     "jobs.max_local_epochs": "most passes over the site's records within one round",
     "protection": "how contributions are protected",
-    "protection.allowed": "a job must use one of these. This version runs `masking` only; `none` needs `INDIVIDUAL`",
+    "protection.allowed": "a job must use one of these. This version does not run `none`, which needs `INDIVIDUAL`",
     "protection.coordinator_may_learn": "the most that a job may disclose, `SUM` being least",
     "protection.minimum_cohort": "fewest sites whose sum may be released; 3 or more unless only `none` is allowed",
     "protection.corrupted_fraction": "share of a round's sites assumed to collude with the coordinator, one at least; "
@@ -29,7 +31,7 @@ POLICY: Mapping[str, str] = {
     "protection.history.scope": "which earlier sums count: those of the job over the same `model`, all of the same "
     "`job`, or all over the same `dataset` here",
     "protection.history.minimum_difference": "two such sums are over the same sites or differ by at least this many; "
-    "if left out, the minimum cohort",
+    "if left out, the minimum cohort; never less than two more than may collude",
     "privacy": "differential privacy: `{mechanism: none}`, or all three figures of a budget",
     "privacy.mechanism": "`none`: no noise is asked for",
     "privacy.epsilon_per_job": "most that one job may spend. This version has no mechanism: a budget refuses every job",
@@ -38,15 +40,42 @@ POLICY: Mapping[str, str] = {
     "consent": "which records may be used",
     "consent.required": "`true`: only records with a consent in force for the job's purpose",
     "consent.minimum_records": "fewer usable records than this, and the site does not contribute",
+    "consent.purpose_codes": "what a code in an imported FHIR consent stands for, beside the [built-in table]"
+    "(#codes-of-imported-consents): a purpose, or `none`. A key is a PurposeOfUse code, or `system|code`",
+    "data": "how far the data may move from what the site's operator approved",
+    "data.max_rows_changed_percent": "most rows added, removed or edited since the dataset was approved, in percent of "
+    "the approved number; 0: no change at all. Beyond it the site stops until the data is approved again",
     "approval": "who must agree",
-    "approval.compliance_officers": "distinct officers of the owner who must sign; the proposer alone never suffices",
+    "approval.compliance_officers": "distinct officers of the owner who must sign; the proposer alone never suffices. "
+    "Of a policy of the federation: of as many organisations, 2 or more",
     "approval.node_operator_per_job": "`true`: the site's operator must agree to each job before it is submitted",
-    "retention": "how long evidence and models are to be kept; a duty for people, since nothing is deleted by itself",
+    "approval.federation_policy": "`true`: no job without a policy of the federation in force for its dataset, see "
+    "[two levels](#two-levels)",
+    "retention": "how long evidence and models are to be kept; officers delete what is due (`fedseal retention apply`)",
     "retention.audit_years": "the audit log",
     "retention.model_years": "models; 0 means until the job has ended",
     "valid": "when the policy may be in force",
     "valid.from": "first day (UTC)",
     "valid.until": "last day (UTC)",
+}
+
+CASES: Mapping[str, str] = {
+    "policy": "the policy file, relative to this file; `--policy` names another",
+    "today": "day of the decisions; none: the policy's first day",
+    "cases": "the examples, at most 1,000",
+    "cases[].case": "what it shows, for people",
+    "cases[].job": "a job file, relative to this file",
+    "cases[].change": "other values for some of the job's keys, by dotted key, as `{method.rounds: 20}`; `null` "
+    "removes a key",
+    "cases[].facts": "what to assume about the site",
+    "cases[].facts.registered": "`false`: the dataset is not registered, or has changed since",
+    "cases[].facts.usable_records": "how many records could be used",
+    "cases[].facts.operator_agreed": "`false`: the operator has not agreed to the job",
+    "cases[].facts.federation_policy": "`false`: the federation has no policy in force for the dataset",
+    "cases[].facts.learner_digest": "digest of the learner's code; none: the approved one",
+    "cases[].today": "day of this decision",
+    "cases[].expect": "the verdict",
+    "cases[].clauses": "of a refusal: exactly these clauses refuse; empty: whichever",
 }
 
 JOB: Mapping[str, str] = {
@@ -68,7 +97,8 @@ JOB: Mapping[str, str] = {
     "evaluation": "training only: which records are held out of training",
     "evaluation.holdout": "share of each site's records, stratified by outcome, by a salted hash of the record's id",
     "evaluation.seed": "salt of that choice",
-    "protection": "how contributions are protected; this version runs `masking`",
+    "protection": "how contributions are protected: `masking`, `homomorphic` or `hybrid`",
+    "custodian": "who holds the decryption key; needed for `homomorphic` and `hybrid`, and only there",
     "disclosure": "what the coordinator may learn; at least what the method states",
     "nodes": "the sites that are asked",
     "minimum_cohort": "fewest sites whose sum may be released",
@@ -110,6 +140,7 @@ COORDINATOR: Mapping[str, str] = {
     "reconnect_grace_seconds": "how long a broken connection may take to come back within a round",
     "retry_pause_seconds": "pause before a failed round is tried again",
     "maximum_attempts": "attempts at one round before the job fails",
+    "custodian_seconds": "how long a job waits for its custodian to make a key, or to open a sum",
     "maximum_nodes": "nodes that can be present at once; each holds one thread",
 }
 
@@ -117,6 +148,17 @@ NODE: Mapping[str, str] = {
     "coordinator": "`host:port`; none: the address from the invitation",
     "coordinator_name": "the coordinator's name in its certificate",
     "database": "SQLAlchemy URL; none: `node.db` in the folder",
+}
+
+CUSTODIAN: Mapping[str, str] = {
+    "coordinator": "`host:port`; none: the address from the invitation",
+    "coordinator_name": "the coordinator's name in its certificate",
+    "key_file": "file with the key that seals secret keys at rest; none: `keys/vault.key` in the folder",
+    "database": "SQLAlchemy URL; none: `custodian.db` in the folder",
+    "sums_per_job": "most sums that are opened for one job",
+    "sums_per_hour": "most sums that are opened within an hour, of all jobs; more wait",
+    "repeated_answers": "how often one and the same request is answered",
+    "key_days": "after so many days a job's secret key is destroyed, whether the job has ended or not",
 }
 
 AUTHORITY: Mapping[str, str] = {

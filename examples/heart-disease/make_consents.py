@@ -2,7 +2,8 @@
 
     python make_consents.py
 
-writes ``consents/<hospital>.csv`` (one row per consent; import these) and ``consents/withdrawn.csv``
+writes ``consents/<hospital>.csv`` (one row per consent; import these), for one hospital the same consents once more as
+HL7 FHIR R4 resources (``consents/switzerland.ndjson``, with an invented name in each), and ``consents/withdrawn.csv``
 (patients who withdraw afterwards; the demonstration records these withdrawals one by one).
 
 No patient of the collection was ever asked; the collection says nothing about consent. Each pseudonym's fate
@@ -15,6 +16,7 @@ follows from the SHA-256 of the pseudonym alone, so that the files are the same 
 
 import csv
 import hashlib
+import json
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -22,6 +24,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 HOSPITALS = ("cleveland", "hungary", "va-long-beach", "switzerland")
 COLUMNS = ("pseudonym", "purpose", "given_on", "valid_until", "form_version", "recorded_by")
+FHIR_HOSPITAL = "switzerland"
 HEALTH_RESEARCH = "DUO:0000006"
 GENERAL_RESEARCH = "DUO:0000042"
 ANCESTRY_RESEARCH = "DUO:0000011"
@@ -68,8 +71,29 @@ def pseudonyms(hospital: str) -> Iterator[str]:
             yield row["pseudonym"]
 
 
+def as_fhir(pseudonym: str, purpose: str, start: date, end: date) -> dict[str, object]:
+    """A consent as an HL7 FHIR R4 resource; general research has no code of HL7's own and stays the ontology's."""
+    act_reason = {HEALTH_RESEARCH: "HRESCH", ANCESTRY_RESEARCH: "POARCH"}
+    coding = (
+        {"system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": act_reason[purpose]}
+        if purpose in act_reason
+        else {"system": "http://purl.obolibrary.org/obo/duo.owl", "code": purpose.replace(":", "_")}
+    )
+    return {
+        "resourceType": "Consent",
+        "id": f"consent-{pseudonym}",
+        "status": "active",
+        "scope": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/consentscope", "code": "research"}]},
+        "category": [{"coding": [{"system": "http://loinc.org", "code": "59284-0"}]}],
+        "patient": {"reference": f"Patient/{pseudonym}", "display": f"Invented Name {int(pseudonym[-4:])}"},
+        "dateTime": start.isoformat(),
+        "policy": [{"uri": FORM}],
+        "provision": {"type": "permit", "period": {"end": end.isoformat()}, "purpose": [coding]},
+    }
+
+
 def write(folder: Path) -> None:
-    """Write all five files."""
+    """Write all files."""
     folder.mkdir(exist_ok=True)
     withdrawn = []
     for hospital in HOSPITALS:
@@ -84,6 +108,11 @@ def write(folder: Path) -> None:
                 writer.writerow((pseudonym, purpose, start, end, FORM, RECORDER))
                 if withdraws(pseudonym):
                     withdrawn.append((hospital, pseudonym))
+    with (folder / f"{FHIR_HOSPITAL}.ndjson").open("w", encoding="utf-8", newline="") as stream:
+        for pseudonym in pseudonyms(FHIR_HOSPITAL):
+            given = consent(pseudonym)
+            if given is not None:
+                stream.write(json.dumps(as_fhir(pseudonym, *given), separators=(",", ":")) + "\n")
     with (folder / "withdrawn.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(("hospital", "pseudonym"))

@@ -43,16 +43,23 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\u
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinedTree:
-    """A document as plain values, with the line of each path counted from 1."""
+    """A document as plain values, with line and column of each path counted from 1."""
 
     root: Tree
     lines: dict[Path, int]
+    columns: dict[Path, int]
 
     def line_of(self, path: Path) -> int | None:
         """Line of ``path``, or of its nearest ancestor that the document has."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path)
+
+    def column_of(self, path: Path) -> int | None:
+        """Column of ``path``, or of its nearest ancestor that the document has."""
+        while path and path not in self.columns:
+            path = path[:-1]
+        return self.columns.get(path)
 
 
 @dataclass(slots=True)
@@ -63,6 +70,8 @@ class _Open:
     value: Any
     key: str | None = None
     seen: dict[str, int] = field(default_factory=dict)
+    column: int = 1
+    """Where the key that waits for its value stands."""
 
 
 def read_tree(data: bytes, *, filename: str, max_bytes: int) -> LinedTree:
@@ -84,6 +93,7 @@ def read_tree(data: bytes, *, filename: str, max_bytes: int) -> LinedTree:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = None if mark is None else mark.line + 1
+        reader.column = 1 if mark is None else mark.column + 1
         raise reader.refusal(
             f"the text is not valid YAML ({error.problem or error.context})",
             "check indentation, quotes and brackets there",
@@ -131,20 +141,25 @@ class _Reader:
         self._filename = filename
         self._stack: list[_Open] = []
         self._lines: dict[Path, int] = {}
+        self._columns: dict[Path, int] = {}
+        self.column = 1
+        """Of the event that is being read, counted from 1."""
         self._root: Tree = None
         self._documents = 0
         self._values = 0
 
     def refusal(self, fault: str, remedy: str, line: int | None) -> DocumentError:
-        return DocumentError(Problem(file=self._filename, line=line, fault=fault, remedy=remedy))
+        column = None if line is None else self.column
+        return DocumentError(Problem(file=self._filename, line=line, column=column, fault=fault, remedy=remedy))
 
     def finished(self) -> LinedTree:
         if () not in self._lines:
             raise self.refusal("the file has no content", "write the document into it", None)
-        return LinedTree(root=self._root, lines=self._lines)
+        return LinedTree(root=self._root, lines=self._lines, columns=self._columns)
 
     def take(self, event: Any) -> None:
         line = event.start_mark.line + 1
+        self.column = event.start_mark.column + 1
         self._refuse_cleverness(event, line)
         match event:
             case yaml.DocumentStartEvent():
@@ -188,7 +203,7 @@ class _Reader:
                 f"the key `{shown(key)}` is already on line {top.seen[key]}", "keep one of the two", line
             )
         top.seen[key] = line
-        top.key = key
+        top.key, top.column = key, self.column
 
     def _begin(self, value: Tree, line: int) -> None:
         if len(self._stack) >= MAX_DEPTH:
@@ -201,6 +216,7 @@ class _Reader:
         self._values += 1
         if self._values > MAX_VALUES:
             raise self.refusal(f"the file has more than {MAX_VALUES} values", "split it", line)
+        column = self.column
         if not self._stack:
             self._root = value
             path: Path = ()
@@ -209,13 +225,13 @@ class _Reader:
             if isinstance(top.value, dict):
                 if top.key is None:
                     raise self.refusal("a key is not plain text", "write a word before the colon", line)
-                path, line = (*top.path, top.key), top.seen[top.key]
+                path, line, column = (*top.path, top.key), top.seen[top.key], top.column
                 top.value[top.key] = value
                 top.key = None
             else:
                 path = (*top.path, len(top.value))
                 top.value.append(value)
-        self._lines[path] = line
+        self._lines[path], self._columns[path] = line, column
         return path
 
     def _plain(self, text: str, line: int) -> Tree:

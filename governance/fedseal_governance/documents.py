@@ -23,7 +23,8 @@ from fedseal_governance.errors import DocumentError, Problem, shown
 MAX_BYTES = 256 * 1024
 """Largest policy, job, schema or configuration; real ones have a few kilobytes."""
 
-_MAX_PROBLEMS = 20
+_MAX_PROBLEMS = 100
+"""Told of one file; a file with more of them is probably another kind of file."""
 _LIST = "write [first, second]"
 _MAPPING = "write {key: value}"
 _SHAPES = (_LIST, _MAPPING)
@@ -102,8 +103,14 @@ def _problems(error: ValidationError, tree: LinedTree, filename: str, model: typ
         for path, problem in found.items()
         if (path in tree.lines or path not in meant) and not (path in outer and path in tree.lines)
     )
-    ordered = sorted(told, key=lambda problem: problem.line or 0)
-    return ordered[:_MAX_PROBLEMS]
+    ordered = sorted(told, key=lambda problem: (problem.line or 0, problem.column or 0))
+    if len(ordered) <= _MAX_PROBLEMS:
+        return ordered
+    left = len(ordered) - _MAX_PROBLEMS
+    return [
+        *ordered[:_MAX_PROBLEMS],
+        Problem(file=filename, fault=f"{left} more problems", remedy="correct these first"),
+    ]
 
 
 def _path(details: ErrorDetails, tree: LinedTree) -> Path:
@@ -125,6 +132,7 @@ def _problem(details: ErrorDetails, path: Path, tree: LinedTree, filename: str, 
     return Problem(
         file=filename,
         line=tree.line_of(path),
+        column=tree.column_of(path),
         field=_dotted(path),
         value=shown(_value_at(tree.root, path)) if present else None,
         fault=what,

@@ -32,6 +32,7 @@ class Problem:
     Attributes:
         file: name of the file as the person gave it.
         line: line counted from 1, or None when the problem concerns the file as a whole.
+        column: column counted from 1, where the key (or the item of a list) begins; None as for the line.
         field: dotted path of the field, empty for the file as a whole.
         value: the offending value as shown to the person, or None.
         fault: what is wrong, without final punctuation.
@@ -44,6 +45,7 @@ class Problem:
     line: int | None = None
     field: str = ""
     value: str | None = None
+    column: int | None = None
 
     @property
     def sentence(self) -> str:

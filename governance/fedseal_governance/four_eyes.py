@@ -12,6 +12,8 @@ from fedseal_governance.errors import RefusedError
 INCOMPATIBLE: frozenset[frozenset[Role]] = frozenset(
     {
         frozenset({Role.DATA_SCIENTIST, Role.COMPLIANCE_OFFICER}),
+        # A policy may want the operator's agreement to each job, so that nobody may agree to a job of their own.
+        frozenset({Role.DATA_SCIENTIST, Role.NODE_OPERATOR}),
         *(frozenset({Role.AUDITOR, role}) for role in Role if role is not Role.AUDITOR),
     }
 )

@@ -85,6 +85,7 @@ class JobDocument(Document):
         nodes: the sites that are asked, at least as many as the minimum cohort.
         minimum_cohort: fewest sites whose sum may be released.
         step_timeout_seconds: how long one protocol step waits for a site, 1 to 86,400.
+        custodian: who holds the decryption key, for the protections that have one.
         seed: starting point of every random choice of the computation; not a secret.
     """
 
@@ -100,6 +101,7 @@ class JobDocument(Document):
     target: ColumnName | None = None
     evaluation: Evaluation | None = None
     protection: Protection
+    custodian: Name | None = None
     disclosure: Disclosure
     nodes: Annotated[tuple[Name, ...], Field(min_length=1, max_length=MAX_NODES)]
     minimum_cohort: Annotated[int, Field(ge=1, le=MAX_NODES)]
@@ -128,6 +130,22 @@ class JobDocument(Document):
         _distinct("features", self.features)
         if self.target in self.features:
             raise fault(f"the target `{self.target}` is also a feature", "remove it from the features", key="features")
+        return self
+
+    @model_validator(mode="after")
+    def _custodian_fits_protection(self) -> "JobDocument":
+        if self.protection.has_custodian and self.custodian is None:
+            raise fault(
+                f"the protection {self.protection.value} needs a `custodian`",
+                "name the party that holds the decryption key",
+                key="custodian",
+            )
+        if self.custodian is not None and not self.protection.has_custodian:
+            raise fault(
+                f"the protection {self.protection.value} has no `custodian`",
+                "remove it, or write `protection: homomorphic` or `hybrid`",
+                key="custodian",
+            )
         return self
 
     @model_validator(mode="after")

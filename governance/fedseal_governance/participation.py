@@ -12,8 +12,7 @@ them. Left out here: what one sum may reveal beside another (`fedseal_governance
 """
 
 import json
-import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -21,6 +20,7 @@ from enum import StrEnum
 from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, Text, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from fedseal_governance import snapshots
 from fedseal_governance.columns import DIGEST_LENGTH, NAME_LENGTH, Base, UtcDateTime, Word
 from fedseal_governance.errors import AlreadyDone, NotFound, RefusedError, WrongState
 from fedseal_governance.runs import RoundKey
@@ -101,15 +101,6 @@ class AttemptRow(Base):
     begun_at: Mapped[datetime] = mapped_column(UtcDateTime())
 
     __table_args__ = (Index("ix_node_attempts_broadcast", "job", "broadcast"),)
-
-
-class SnapshotRow(Base):
-    """A set of records that entered a contribution; never leaves the node."""
-
-    __tablename__ = "record_snapshots"
-
-    digest: Mapped[str] = mapped_column(String(DIGEST_LENGTH), primary_key=True)
-    pseudonyms: Mapped[bytes] = mapped_column(LargeBinary, comment="compressed JSON list, sorted")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,14 +245,14 @@ def attempts_of(session: Session, job: str) -> tuple[AttemptRow, ...]:
     return tuple(session.scalars(query.order_by(AttemptRow.begun_at, AttemptRow.round, AttemptRow.attempt)))
 
 
-def note_snapshot(session: Session, key: RoundKey, *, snapshot: str, pseudonyms: Collection[str]) -> None:
+def note_snapshot(session: Session, key: RoundKey, *, snapshot: str, leaves: Sequence[bytes]) -> None:
     """Store which records enter an attempt.
 
     Args:
         session: the transaction that also moves the attempt to ``INPUT_SENT``.
         key: the attempt.
         snapshot: digest of the set; equal digests mean equal sets.
-        pseudonyms: the records.
+        leaves: the records' digests under the node's key, sorted, all different.
 
     Raises:
         NotFound: the attempt was not begun here.
@@ -270,23 +261,20 @@ def note_snapshot(session: Session, key: RoundKey, *, snapshot: str, pseudonyms:
     row = _attempt(session, key)
     if row.snapshot is not None and row.snapshot != snapshot:
         raise AlreadyDone(f"{key}: this node has noted other records for the attempt before")
-    if session.get(SnapshotRow, snapshot) is None:
-        listed = json.dumps(sorted(set(pseudonyms)), separators=(",", ":")).encode()
-        session.add(SnapshotRow(digest=snapshot, pseudonyms=zlib.compress(listed)))
-        session.flush()
-    row.snapshot, row.records = snapshot, len(set(pseudonyms))
+    snapshots.keep(session, snapshot, leaves)
+    row.snapshot, row.records = snapshot, len(leaves)
     session.flush()
 
 
-def records_used(session: Session, key: RoundKey) -> frozenset[str]:
-    """Pseudonyms of the records that entered an attempt; empty when none did.
+def records_used(session: Session, key: RoundKey) -> frozenset[bytes]:
+    """Leaves of the records that entered an attempt; empty when none did.
 
     Raises:
         NotFound: the attempt was not begun here.
+        TamperError: the stored set was changed.
     """
     row = _attempt(session, key)
-    stored = None if row.snapshot is None else session.get(SnapshotRow, row.snapshot)
-    return frozenset() if stored is None else frozenset(json.loads(zlib.decompress(stored.pseudonyms)))
+    return frozenset() if row.snapshot is None else frozenset(snapshots.leaves_in(session, row.snapshot))
 
 
 def note_survivors(session: Session, key: RoundKey, survivors: Collection[str]) -> None:

@@ -34,6 +34,8 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 MAX_RECORD_BYTES = 16 << 20
 """A job of 10 000 rounds with 100 nodes each has about 12 MB of records."""
 
+_JOB_FILE = "job.yaml"
+
 Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -98,6 +100,20 @@ class DisclosureRecord(_Frozen):
     quantities: tuple[str, ...]
 
 
+class CustodyRecord(_Frozen):
+    """Under whose key the contributions were encrypted.
+
+    Attributes:
+        custodian: the party that held the secret key.
+        key: digest of the public key.
+        statement: digest of the custodian's signed statement of the key; it is in the bundle.
+    """
+
+    custodian: str
+    key: Hex
+    statement: Hex
+
+
 class JobRecord(_Frozen):
     """The predicate of a job record.
 
@@ -105,6 +121,8 @@ class JobRecord(_Frozen):
         job: digest of the job file; the file is in the bundle.
         envelope: digest of the signed job file.
         schema_digest: digest of the dataset's schema file.
+        custody: where the protection has a custodian and it made a key.
+        federation_policies: digests of the federation's own policies that the job was submitted under.
         records_used: rows over the whole cohort, where a sum of them was published.
         log_position: entries in the coordinator's audit log before the entry that names this record.
     """
@@ -129,6 +147,8 @@ class JobRecord(_Frozen):
     privacy: PrivacyRecord
     answers: tuple[NodeAnswer, ...]
     rounds: tuple[RoundRecord, ...]
+    custody: CustodyRecord | None = None
+    federation_policies: tuple[Hex, ...] = ()
     records_used: float | None
     software: Mapping[str, str]
     federation: str
@@ -184,6 +204,18 @@ def read_record(data: bytes) -> JobRecord:
         TamperError: it is not a job record.
     """
     return _statement(SignedDocument.from_json(data, max_bytes=MAX_RECORD_BYTES).payload).predicate
+
+
+def model_digest(data: bytes) -> Digest | None:
+    """SHA-256 of the model that a job record names, without verifying who signed it; None where there is no model.
+
+    Raises:
+        TamperError: it is not a job record.
+    """
+    subjects = _statement(SignedDocument.from_json(data, max_bytes=MAX_RECORD_BYTES).payload).subject
+    return next(
+        (Digest(item.digest["sha256"]) for item in subjects if "sha256" in item.digest and item.name != _JOB_FILE), None
+    )
 
 
 def verify_record(

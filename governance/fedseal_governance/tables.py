@@ -5,23 +5,26 @@ Migrations and tests need that; a party's own code imports the modules that it u
 
 from sqlalchemy import MetaData
 
-from fedseal_governance import history, members, participation
+from fedseal_governance import custody, history, members, participation
 from fedseal_governance.audit import tables as audit_tables
 from fedseal_governance.columns import Base
 from fedseal_governance.consent import tables as consent_tables
 from fedseal_governance.datasets import tables as dataset_tables
 from fedseal_governance.policy import tables as policy_tables
 from fedseal_governance.runs import tables as run_tables
+from fedseal_governance.snapshots import tables as snapshot_tables
 
 MODULES = (
     audit_tables,
     consent_tables,
+    custody,
     dataset_tables,
     history,
     members,
     participation,
     policy_tables,
     run_tables,
+    snapshot_tables,
 )
 """The modules that define tables."""
 

@@ -7,7 +7,8 @@ from enum import Enum, StrEnum
 from functools import total_ordering
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
 
 @total_ordering
@@ -55,6 +56,11 @@ class Protection(StrEnum):
         """The protection in plain English."""
         return _PROTECTION_PLAIN[self]
 
+    @property
+    def has_custodian(self) -> bool:
+        """Whether contributions are encrypted under the key of a custodian."""
+        return self in (Protection.HOMOMORPHIC, Protection.HYBRID)
+
 
 _PROTECTION_PLAIN = {
     Protection.MASKING: "masks that cancel in the sum",
@@ -76,6 +82,13 @@ class JobKind(StrEnum):
         return "training a model" if self is JobKind.TRAINING else "computing statistics"
 
 
+class PolicyLevel(StrEnum):
+    """For whom a policy speaks: one data holder, or the federation as a whole."""
+
+    NODE = "node"
+    FEDERATION = "federation"
+
+
 class PrivacyMechanism(StrEnum):
     """Noise added so that the result says little about any one person."""
 
@@ -88,8 +101,16 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^\S(.*\S)?$")]
 """Name of a column as it stands in the header of the data file."""
 
-Sentence = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-"""A short text for people."""
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        told = {"what": "the text has a line break or an invisible character", "remedy": "remove it", "key": None}
+        raise PydanticCustomError("fedseal", "{what}", told)
+    return text
+
+
+Sentence = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_one_line)]
+"""A short text for people, of one line: it is shown among other text and must not look like more of that."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 digest in lower-case hexadecimal."""

@@ -30,8 +30,12 @@ class UnknownSchema(StorageError):
     """The database's tables are not the ones this version of fedseal works with."""
 
 
-def upgrade(engine: Engine) -> None:
+def upgrade(engine: Engine, *, record_key: bytes | None = None) -> None:
     """Bring the database to the schema of this version; an up-to-date one is left as it is.
+
+    Args:
+        engine: the database.
+        record_key: a node's key for digests of pseudonyms; needed where an older schema holds withdrawals.
 
     Raises:
         UnknownSchema: it was written by a newer version, or holds tables that are not fedseal's.
@@ -39,7 +43,9 @@ def upgrade(engine: Engine) -> None:
     """
     with _locked(engine, "db.upgrade") as connection:
         _require_ours(connection)
-        command.upgrade(_config(connection), "head")
+        config = _config(connection)
+        config.attributes["record_key"] = record_key
+        command.upgrade(config, "head")
 
 
 def downgrade(engine: Engine, revision: str = "base") -> None:

@@ -3,15 +3,15 @@
 from datetime import datetime
 from pathlib import Path
 
-from fedseal.errors import RefusalError, SetupError
+from fedseal.errors import SetupError
 from fedseal.files import read_limited
 from fedseal.local import LocalParty, Person
 from fedseal_crypto.digests import Digest, DigestInvalid, parse_digest, sha256_hex
-from fedseal_crypto.identity import Role
 from fedseal_governance import participation
 from fedseal_governance.acts import Act
 from fedseal_governance.documents import MAX_BYTES
 from fedseal_governance.jobs import load_job
+from fedseal_governance.permissions import Operation
 
 
 def agree_to_job(party: LocalParty, job: str, *, person: Person, now: datetime) -> Digest:
@@ -24,14 +24,9 @@ def agree_to_job(party: LocalParty, job: str, *, person: Person, now: datetime) 
         now: The present.
 
     Raises:
-        RefusalError: The person is no node operator of this node's organisation.
+        PermissionDenied: The person is no node operator of this node's organisation.
         SetupError, DocumentError: ``job`` is neither a job file nor a digest.
     """
-    organisation = party.folder.record.organisation
-    if Role.NODE_OPERATOR not in person.member.roles or person.member.organisation != organisation:
-        raise RefusalError(
-            f"{person.label} is no node operator of {organisation}; ask one of its own to agree to the job."
-        )
     digest = _digest_of(job)
 
     def work(act: Act) -> None:
@@ -39,7 +34,7 @@ def agree_to_job(party: LocalParty, job: str, *, person: Person, now: datetime) 
             participation.agree(act.session, digest, operator=person.label, now=now)
             act.note("job.agreed", f"job/{digest}", operator=person.label)
 
-    party.run("job.agree", work, now=now, person=person)
+    party.run(Operation.JOB_AGREE, work, now=now, person=person)
     return digest
 
 

@@ -1,6 +1,7 @@
 """A person's connection to the coordinator: sign and submit jobs, watch them, fetch what they produced."""
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -15,8 +16,12 @@ from fedseal.wire import chunks, tls
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal.wire._generated.coordination_pb2_grpc import AdministrationStub
 from fedseal.wire.status import from_rpc_error
+from fedseal_crypto.digests import Digest
+from fedseal_crypto.dsse import sign_document
 from fedseal_crypto.identity import PartyKind
 from fedseal_crypto.secret import SecretBytes
+from fedseal_governance.policy import POLICY_TYPE
+from fedseal_governance.policy.revocation import sign_revocation
 
 _CALL_SECONDS = 30.0
 _TRANSFER_SECONDS = 600.0
@@ -113,6 +118,52 @@ class Client:
             lambda: self._stub.PublishRevocations(pb.RevocationList(pem=crl_pem), timeout=_CALL_SECONDS)
         )
         return str(receipt.note)
+
+    def propose_policy(self, content: bytes, filename: str) -> pb.PolicyView:
+        """Put a policy of the federation before the officers."""
+        request = pb.PolicyFile(content=content, filename=filename)
+        return self._call(lambda: self._stub.ProposePolicy(request, timeout=_CALL_SECONDS))
+
+    def sign_policy(self, content: bytes) -> pb.PolicyView:
+        """Sign the exact bytes of a proposed policy of the federation."""
+        signed = sign_document(
+            POLICY_TYPE,
+            content,
+            key=self._folder.identity_key(self._passphrase),
+            certificate_pem=self._folder.identity_certificate(),
+        )
+        request = pb.SignedFile(document=signed.to_json())
+        return self._call(lambda: self._stub.SignPolicy(request, timeout=_CALL_SECONDS))
+
+    def revoke_policy(self, digest: Digest, reason: str, now: datetime) -> pb.PolicyView:
+        """End a policy of the federation at once.
+
+        Raises:
+            RefusedError: the reason is no reason.
+        """
+        signed = sign_revocation(
+            digest,
+            reason,
+            now=now,
+            key=self._folder.identity_key(self._passphrase),
+            certificate_pem=self._folder.identity_certificate(),
+        )
+        request = pb.PolicyRevocation(policy=digest, document=signed.to_json())
+        return self._call(lambda: self._stub.RevokePolicy(request, timeout=_CALL_SECONDS))
+
+    def policies(self) -> pb.PolicyList:
+        """The federation's policies."""
+        return self._call(lambda: self._stub.ListPolicies(pb.ListRequest(), timeout=_CALL_SECONDS))
+
+    def policy_history(self, name: str) -> pb.PolicyEvents:
+        """What happened to a policy of the federation; to all of them if ``name`` is empty."""
+        request = pb.PolicyRequest(policy=name)
+        return self._call(lambda: self._stub.PolicyHistory(request, timeout=_CALL_SECONDS))
+
+    def policy_impact(self, content: bytes, filename: str) -> pb.PolicyImpactReply:
+        """What a new version would have said to the federation's past jobs."""
+        request = pb.PolicyFile(content=content, filename=filename)
+        return self._call(lambda: self._stub.PolicyImpact(request, timeout=_CALL_SECONDS))
 
     def download(self, job: str, digest: str, target: Path) -> None:
         """Fetch an artefact of a job into ``target``, whole and checked, or not at all.

@@ -11,8 +11,9 @@ from fedseal.errors import PeerFault
 from fedseal_crypto.certificates import Member, Revocations, TrustRoot
 from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.dsse import SignedDocument, sign_document, signers
-from fedseal_crypto.identity import IdentityKey, PartyKind, Role
+from fedseal_crypto.identity import IdentityKey
 from fedseal_governance.jobs import JobDocument, load_job
+from fedseal_governance.permissions import Operation, holds_role
 
 JOB_TYPE = "application/vnd.fedseal.job+yaml"
 
@@ -56,7 +57,7 @@ def read_job(
     """
     signed = SignedDocument.from_json(envelope)
     members = signers(signed, root, payload_type=JOB_TYPE, now=now, revocations=revocations)
-    if len(members) != 1 or members[0].kind is not PartyKind.PERSON or Role.DATA_SCIENTIST not in members[0].roles:
+    if len(members) != 1 or not holds_role(Operation.JOB_SUBMIT, members[0]):
         names = ", ".join(str(member.name) for member in members)
         sentence = f"{filename} must be signed by one person with the role data scientist; it is signed by {names}"
         raise PeerFault(sentence)

@@ -2,7 +2,8 @@
 
 PlatformError
 ├── SetupError           configuration, keys or files on this machine are not usable
-│   └── PortUnavailable  the address to listen on is taken or is not this machine's
+│   ├── PortUnavailable  the address to listen on is taken or is not this machine's
+│   └── ClockBehind      this machine's clock shows a time that is certainly past
 ├── PeerFault            another party sent something that fails a check
 ├── RefusalError         this party's own rules forbid what was asked
 └── RemoteError          another party refused or could not be reached
@@ -19,6 +20,10 @@ class SetupError(PlatformError):
 
 class PortUnavailable(SetupError):
     """Another program listens on the address, or it is not this machine's."""
+
+
+class ClockBehind(SetupError):
+    """This machine's clock shows a time before something that the authority has signed already."""
 
 
 class PeerFault(PlatformError):

@@ -16,9 +16,10 @@ from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.dsse import SignedDocument
 from fedseal_crypto.errors import CryptoError
 from fedseal_governance.audit import AuditLog
+from fedseal_governance.custody import JobKeyRow, ServedJobRow
 from fedseal_governance.datasets import list_registered
 from fedseal_governance.participation import NodeJobRow
-from fedseal_governance.policy.store import list_policies
+from fedseal_governance.policy import list_policies, pinning
 from fedseal_governance.runs import ArtefactRow, JobRow
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -56,6 +57,11 @@ def _stored(session: Session) -> Iterator[bytes]:
         yield policy.content
         if policy.signed is not None:
             yield policy.signed.to_json()
+    for pinned in pinning.pinned_policies(session):
+        yield pinned.signed.payload
+        yield pinned.signed.to_json()
+        if pinned.revocation is not None:
+            yield pinned.revocation.to_json()
     for registration in list_registered(session):
         yield registration.facts.schema_content
     for row in session.scalars(select(JobRow)):
@@ -63,6 +69,10 @@ def _stored(session: Session) -> Iterator[bytes]:
         yield row.schema
     for held in session.scalars(select(NodeJobRow)):
         yield from _of_job(held.envelope, held.record)
+    for key in session.scalars(select(JobKeyRow)):
+        yield key.statement
+    for served in session.scalars(select(ServedJobRow)):
+        yield from _of_job(served.envelope, served.statement)
 
 
 def _of_job(envelope: bytes, record: bytes | None) -> Iterator[bytes]:

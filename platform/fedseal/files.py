@@ -51,6 +51,22 @@ def write_atomic(path: Path, data: bytes, *, private: bool = False) -> None:
     sync_folder(path.parent)
 
 
+def write_once(path: Path, data: bytes) -> None:
+    """Make a private file unless there is one; of two processes that try at once, one wins and both read its file.
+
+    Raises:
+        OSError: The disk is full or the folder may not be written.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
+    write_atomic(draft, data, private=True)
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink()
+    sync_folder(path.parent)
+
+
 def sync_folder(path: Path) -> None:
     """Make renames inside ``path`` durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

@@ -13,6 +13,7 @@ Rules this module keeps:
 - A folder appears whole (staged beside, one ``rename``) or not at all.
 - Whoever loads a folder gets a sentence for each thing that is missing or does not fit, before anything
   starts.
+- Keys and certificates are replaced together (``fedseal.replacement``); whoever loads the folder finishes that.
 - The root is compared with the pinned fingerprint on every load; a revocation list is never replaced by an
   older one.
 
@@ -35,6 +36,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedseal.errors import SetupError
 from fedseal.files import make_folder, read_limited, require_private, sync_folder, write_atomic
+from fedseal.replacement import settle
 from fedseal_crypto.certificates import Member, P256Key, Party, Revocations, TrustRoot
 from fedseal_crypto.certificates.revocations import parse_revocations
 from fedseal_crypto.identity import (
@@ -108,6 +110,7 @@ class PartyFolder:
             FolderError: Something is missing, unreadable, or the root is not the pinned one.
         """
         folder = cls(path, _read_record(path))
+        settle(path)
         for relative in _FILES:
             if not (path / relative).is_file():
                 raise FolderError(

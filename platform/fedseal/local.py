@@ -2,9 +2,11 @@
 
 Rules this module keeps: a database of an unknown schema is refused, and only ``fedseal db upgrade`` changes
 it; every change runs as an ``Act`` in one named transaction together with its audit entry; who acts is a
-person who has proved to hold their key, or the party itself.
+person who has proved to hold their key, or the party itself; what they may do is in the table of
+``fedseal_governance.permissions``, and an attempt at more is noted.
 """
 
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,20 +18,25 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy.orm import Session
 
 from fedseal.errors import SetupError
-from fedseal.files import read_limited
+from fedseal.files import make_folder, read_limited, write_once
 from fedseal.folders import PartyFolder
 from fedseal_crypto.certificates import Member
 from fedseal_crypto.identity import IdentityKey, PartyKind
 from fedseal_crypto.notes import log_origin
 from fedseal_crypto.secret import SecretBytes
 from fedseal_governance.acts import Act
-from fedseal_governance.audit import AuditLog
+from fedseal_governance.audit import AuditLog, CheckedLog, check_log
+from fedseal_governance.consent import RecordKey, Register
+from fedseal_governance.consent.persons import KEY_BYTES
 from fedseal_governance.database import Database
 from fedseal_governance.documents import MAX_BYTES, load_yaml
+from fedseal_governance.permissions import Caller, Machine, PermissionDenied, require_permitted
 from fedseal_governance.trust import Trust
 from fedseal_migrations import require_current, upgrade
 
 KINDS_WITH_DATABASE = frozenset({PartyKind.AUTHORITY, PartyKind.COORDINATOR, PartyKind.NODE, PartyKind.CUSTODIAN})
+
+_BELONG_TO_ALL = frozenset({PartyKind.AUTHORITY, PartyKind.COORDINATOR})
 
 T = TypeVar("T")
 
@@ -79,14 +86,18 @@ class LocalParty:
         return AuditLog(log_origin(self.folder.federation, self.folder.name), signer)
 
     def run(self, name: str, work: Callable[[Act], T], *, now: datetime, person: Person | None = None) -> T:
-        """Run ``work`` in one transaction with its audit entries.
+        """Run ``work`` in one transaction with its audit entries, if the table of permissions allows it.
 
         Args:
-            name: What it does, such as ``policy.propose``; appears in errors.
+            name: What it does: a value of ``fedseal_governance.permissions.Operation``, such as ``policy.propose``.
             work: May run more than once; touches nothing but the act's session.
             now: The time of the change.
             person: Who acts; None for whoever operates the party's machine.
+
+        Raises:
+            PermissionDenied: They may not; the attempt is in the log.
         """
+        self._require_permitted(name, person, now)
         journal, actor = self.log(), self.label if person is None else person.label
 
         def attempt(session: Session) -> T:
@@ -94,9 +105,31 @@ class LocalParty:
 
         return self.database.run(name, attempt)
 
+    def _require_permitted(self, operation: str, person: Person | None, now: datetime) -> None:
+        record = self.folder.record
+        machine = Machine(kind=record.kind, label=self.label, organisation=record.organisation)
+        caller: Caller = machine if person is None else person.member
+        try:
+            common = record.kind in _BELONG_TO_ALL
+            require_permitted(operation, caller, organisation=None if common else record.organisation)
+        except PermissionDenied as denied:
+            journal, subject, reason = self.log(), f"operation/{operation}", str(denied)
+
+            def note(session: Session) -> None:
+                Act(session=session, journal=journal, actor=caller.label, now=now).note(
+                    "permission.denied", subject, reason=reason
+                )
+
+            self.database.run("permission.deny", note)
+            raise
+
     def read(self, work: Callable[[Session], T]) -> T:
         """Run ``work`` on a consistent snapshot."""
         return self.database.read(work)
+
+    def register(self, dataset: str) -> Register:
+        """The consents of a dataset at this node."""
+        return Register(dataset=dataset, key=record_key(self.folder))
 
     def trust(self, now: datetime) -> Trust:
         """Whom signatures are checked against."""
@@ -133,6 +166,27 @@ def existing_database_url(folder: PartyFolder) -> str:
     return url
 
 
+def record_key(folder: PartyFolder) -> RecordKey:
+    """The node's own key for digests of pseudonyms; made when it is first needed.
+
+    Raises:
+        SetupError: the file cannot be read or was shortened.
+    """
+    path = folder.path / "state" / "snapshot.salt"
+    if not path.exists():
+        make_folder(path.parent)
+        write_once(path, secrets.token_bytes(KEY_BYTES))
+    try:
+        return RecordKey(SecretBytes(read_limited(path, max_bytes=KEY_BYTES, what="the record key")))
+    except ValueError as error:
+        raise SetupError(f"{path}: {error}; restore it from a backup.") from None
+
+
+def record_key_bytes(folder: PartyFolder) -> bytes | None:
+    """The key of `record_key` for a migration; None for a party that is no node."""
+    return record_key(folder).reveal() if folder.record.kind is PartyKind.NODE else None
+
+
 @contextmanager
 def open_party(path: Path, *kinds: PartyKind) -> Iterator[LocalParty]:
     """A party's folder with its database, closed again at the end.
@@ -155,6 +209,16 @@ def open_party(path: Path, *kinds: PartyKind) -> Iterator[LocalParty]:
         yield LocalParty(folder=folder, database=database)
     finally:
         database.close()
+
+
+def require_untouched(database: Database, origin: str) -> CheckedLog:
+    """Check every entry of a log before a service goes on writing it.
+
+    Raises:
+        AuditError: The tables were changed by hand or restored in part; the sentence names the first wrong entry.
+        StorageError: The database cannot be read.
+    """
+    return database.read(lambda session: check_log(session, origin))
 
 
 def create_database(path: Path) -> None:

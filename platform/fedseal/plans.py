@@ -13,8 +13,10 @@ from fedseal_governance.jobs import JobDocument
 PROTOCOL = "fedseal/plan/1"
 
 
-def plan_digest(document: JobDocument, *, job: Digest, schema: Digest) -> Digest:
-    """Digest over the job, the dataset's schema file, the learner's code and this release's version."""
+def plan_digest(document: JobDocument, *, job: Digest, schema: Digest, key: Digest | None = None) -> Digest:
+    """Digest over the job, the schema file, the learner's code, this release's version and the custodian's key."""
     learner = None if document.learner is None else learner_digest(document.learner.name)
     agreed = {"protocol": PROTOCOL, "release": __version__, "job": job, "schema": schema, "learner": learner}
+    if key is not None:
+        agreed["key"] = key
     return sha256_hex(canonical_json(agreed))

@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from fedseal import deadlines
 from fedseal.local import LocalParty
 from fedseal_governance.datasets import list_registered
 from fedseal_governance.participation import NodeJobRow
@@ -36,6 +37,7 @@ class NodeStanding:
     policies: tuple[str, ...]
     jobs: tuple[JobStanding, ...]
     log_entries: int
+    warnings: tuple[str, ...]
 
 
 def node_standing(party: LocalParty, now: datetime) -> NodeStanding:
@@ -64,6 +66,12 @@ def node_standing(party: LocalParty, now: datetime) -> NodeStanding:
             policies=tuple(sorted({item.document.title for item in policies if item is not None})),
             jobs=tuple(JobStanding(name=row.name, digest=row.digest, state=row.state.value) for row in offered),
             log_entries=party.log().size(session),
+            warnings=deadlines.spoken(
+                [
+                    deadlines.list_warning(trust.revocations.number, trust.revocations.next_update, now),
+                    deadlines.certificate_warning(member.label, member.not_after, now),
+                ]
+            ),
         )
 
     return party.read(work)

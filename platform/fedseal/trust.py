@@ -8,8 +8,9 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from fedseal.errors import ClockBehind
 from fedseal.folders import PartyFolder
-from fedseal_crypto.certificates import Member, Party, RevocationListOlder, Revocations, TrustRoot
+from fedseal_crypto.certificates import CLOCK_SKEW, Member, Party, RevocationListOlder, Revocations, TrustRoot
 
 Clock = Callable[[], datetime]
 
@@ -31,9 +32,22 @@ class Trust:
 
     @property
     def revocations(self) -> Revocations:
-        """The newest revocation list seen."""
+        """The newest revocation list seen.
+
+        Raises:
+            ClockBehind: the clock was set back before the list's own date. A certificate counts as revoked from a
+                moment on, and one that ends has ended at a moment: with such a clock neither would be noticed.
+        """
         with self._lock:
-            return self._revocations
+            newest = self._revocations
+        now = self._clock()
+        if now < newest.this_update - CLOCK_SKEW:
+            sentence = (
+                f"this machine's clock says {now:%Y-%m-%d %H:%M} UTC, but revocation list {newest.number} was issued "
+                f"at {newest.this_update:%Y-%m-%d %H:%M}; correct the clock, until then nobody is believed"
+            )
+            raise ClockBehind(sentence)
+        return newest
 
     def revocation_list_pem(self) -> bytes:
         """The newest revocation list as the authority signed it."""

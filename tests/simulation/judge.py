@@ -240,7 +240,8 @@ class Judge:
             same_broadcast = other.parameters.broadcast_digest == mine.parameters.broadcast_digest
             if same_broadcast and all(one.may_be_opened(corrupted=0) for one in (mine, other)):
                 apart = mine.survivors ^ other.survivors
-                if 0 < len(apart) < MINIMUM_DIFFERENCE:
+                # Colluders can take their own part out of the difference; two others must be left.
+                if 0 < len(apart) < max(MINIMUM_DIFFERENCE, mine.parameters.corrupted + 2):
                     detail = f"sums {other_key} and {key} differ by {', '.join(sorted(apart))} only"
                     raise SimulationFailed(Failure.TWO_SUMS, detail)
 

@@ -23,6 +23,7 @@ from typing import Any, Literal
 import torch
 
 import fedseal.coordinator.server
+import fedseal.custodian.run
 import fedseal.node.run
 import fedseal_cli.app
 from fedseal.rounds import RoundAddress
@@ -45,14 +46,15 @@ class Trap:
     """When a process shall die or wait.
 
     Attributes:
-        owner: whose calls are watched: the coordinator's ledger, the node's ledger, or the node's connection.
+        owner: whose calls are watched: the ledger of coordinator, node or custodian, the node's connection, or the
+            custodian's vault or connection (``custody``).
         call: regular expression over the call's description: method and plain arguments, joined by ``|``.
         moment: right before or right after the call.
         skip: how many such calls pass first.
         action: SIGKILL of the own process; or set ``reached`` and wait for ``released``.
     """
 
-    owner: Literal["coordinator", "node", "connection"]
+    owner: Literal["coordinator", "node", "connection", "custodian", "vault", "custody"]
     call: str
     moment: Literal["before", "after"]
     skip: int = 0
@@ -114,6 +116,9 @@ def _set(trap: Trap) -> None:
         "coordinator": (fedseal.coordinator.server, "Ledger"),
         "node": (fedseal.node.run, "NodeLedger"),
         "connection": (fedseal.node.run, "CoordinatorConnection"),
+        "custodian": (fedseal.custodian.run, "CustodianLedger"),
+        "vault": (fedseal.custodian.run, "Vault"),
+        "custody": (fedseal.custodian.run, "CustodyConnection"),
     }[trap.owner]
     setattr(module, name, _watched(getattr(module, name), _Watch(trap)))
 

@@ -14,11 +14,11 @@ from fedseal.learning import read_model
 from fedseal.local import LocalParty, open_party
 from fedseal_crypto.notes import log_origin
 from fedseal_governance import participation, runs
-from fedseal_governance.audit import AuditLog, Entry, verify_bundle
+from fedseal_governance.audit import AuditLog, Entry, reconcile, verify_bundle
 from fedseal_governance.participation import AttemptRow, AttemptState, NodeJobState
 from fedseal_governance.runs import MessageRow, RoundRow, RoundState
 from tests.system.federation import Federation
-from tests.system.founding import NODES, PASSPHRASE, utc_now
+from tests.system.founding import CUSTODIAN, NODES, PASSPHRASE, utc_now
 
 RoundNumber = tuple[str, int]
 """Stage and round, from 0."""
@@ -48,14 +48,17 @@ def assert_finished(federation: Federation, job: str, folder: Path) -> None:
 
 
 def assert_logs_verify(federation: Federation, folder: Path) -> None:
-    """Every party's log, exported as for an auditor, verifies without its database."""
-    for name in ("authority", "coordinator", *NODES):
+    """Every log, exported as for an auditor, verifies without its database; none contradicts the coordinator's."""
+    for name in ("authority", "coordinator", *NODES, CUSTODIAN):
         bundle = folder / f"bundle-{name}"
         shutil.rmtree(bundle, ignore_errors=True)
         with open_party(federation.folder / name) as party:
             export_log(party, bundle)
         verified = verify_bundle(bundle)
         assert verified.size > 0
+    for node in federation.nodes:  # a hostile node that a test plays itself keeps no log, and is contradicted
+        compared = reconcile(folder / "bundle-coordinator", folder / f"bundle-{node}")
+        assert not compared.contradictions, compared.findings
 
 
 def export_log(party: LocalParty, target: Path) -> None:

@@ -20,7 +20,7 @@ from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal.wire._generated.coordination_pb2_grpc import AdministrationStub
 from fedseal_crypto.identity import PartyKind
 from tests.system.actors import Launch, Trap
-from tests.system.founding import DATASET, NODES, PASSPHRASE, SCIENTIST
+from tests.system.founding import CUSTODIAN, DATASET, NODES, PASSPHRASE, SCIENTIST
 from tests.system.processes import PATIENCE_SECONDS, PartyProcess, TooLate, free_port
 
 ROUNDS = 2
@@ -49,6 +49,7 @@ class SmallJob:
     kind: str = "training"
     dataset: str = DATASET
     features: tuple[str, ...] = ("age", "sex", "chol", "exang")
+    protection: str = "masking"
 
     def to_yaml(self) -> bytes:
         training = f"""\
@@ -57,6 +58,7 @@ learner: {{name: logistic-regression, settings: {{learning_rate: 0.1, batch_size
 evaluation: {{holdout: 0.3, seed: 1}}
 target: num
 """
+        custodian = "" if self.protection == "masking" else f"\ncustodian: {CUSTODIAN}"
         return f"""\
 job: {self.name}
 version: 1
@@ -66,7 +68,7 @@ dataset: {self.dataset}
 kind: {self.kind}
 {training if self.kind == "training" else ""}\
 features: [{", ".join(self.features)}]
-protection: masking
+protection: {self.protection}{custodian}
 disclosure: SUM
 nodes: [{", ".join(self.nodes)}]
 minimum_cohort: 3
@@ -83,6 +85,7 @@ class Federation:
     folder: Path
     port: int
     coordinator: PartyProcess | None = None
+    custodian: PartyProcess | None = None
     nodes: dict[str, PartyProcess] = field(default_factory=dict)
     retired: list[PartyProcess] = field(default_factory=list)
 
@@ -110,7 +113,8 @@ class Federation:
 
     @property
     def running(self) -> tuple[PartyProcess, ...]:
-        everyone = (*self.nodes.values(), *(() if self.coordinator is None else (self.coordinator,)))
+        services = [process for process in (self.custodian, self.coordinator) if process is not None]
+        everyone = (*self.nodes.values(), *services)
         return tuple(process for process in everyone if process.running)
 
     # -- processes -------------------------------------------------------------------------------------
@@ -144,6 +148,13 @@ class Federation:
         launch = Launch(arguments=arguments, trap=trap, file_bytes=file_bytes, clock_offset=clock_offset)
         self.nodes[name] = PartyProcess(name, launch)
         return self.nodes[name]
+
+    def start_custodian(self, *, trap: Trap | None = None) -> PartyProcess:
+        """Start the custodian; it connects when it can."""
+        self._retire(self.custodian)
+        arguments = ("custodian", "run", "--folder", str(self.folder / CUSTODIAN), "--coordinator", self.address)
+        self.custodian = PartyProcess(CUSTODIAN, Launch(arguments=arguments, trap=trap))
+        return self.custodian
 
     def wait_present(self, *names: str) -> None:
         """Wait until the running coordinator has seen these nodes, each since its present start."""
@@ -211,7 +222,8 @@ class Federation:
 
     @property
     def output(self) -> str:
-        everyone = [*self.retired, *self.nodes.values(), *(() if self.coordinator is None else (self.coordinator,))]
+        services = [process for process in (self.custodian, self.coordinator) if process is not None]
+        everyone = [*self.retired, *self.nodes.values(), *services]
         return "\n".join(f"--- {process.name}\n{process.output}" for process in everyone)
 
     def assert_no_traceback(self) -> None:

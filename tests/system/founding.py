@@ -18,14 +18,16 @@ from fedseal.authority.founding import NewFederation, found_federation
 from fedseal.authority.office import Office
 from fedseal.authority.views import Invitee
 from fedseal.folders import PartyFolder
-from fedseal.learning import content_digest, load_dataset
-from fedseal.local import LocalParty, open_party
+from fedseal.learning import load_dataset
+from fedseal.local import LocalParty, open_party, open_person
+from fedseal.profiles import dataset_facts
 from fedseal_crypto.dsse import sign_document
 from fedseal_crypto.secret import SecretBytes
 from fedseal_governance.consent import import_consents
-from fedseal_governance.datasets import DatasetFacts, load_schema, register
-from fedseal_governance.policy import approve, propose
+from fedseal_governance.datasets import load_schema, register
+from fedseal_governance.policy import Owner, approve, propose
 from fedseal_governance.policy.store import POLICY_TYPE
+from fedseal_governance.vocabulary import PolicyLevel
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "heart-disease"
 NODES = ("cleveland", "hungary", "switzerland", "va-long-beach")
@@ -34,6 +36,7 @@ ORGANISATION = "Heart Consortium"
 DATASET = "heart-disease"
 SCIENTIST = "ada"
 OFFICERS = ("grace", "katherine")
+CUSTODIAN = "data-trust"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,9 @@ def found(folder: Path, *, federation: str = "heart") -> None:
     for node in NODES:
         enrol(folder, Enrolment(kind="node", name=node))
         prepare_node(folder, node)
+    enrol(folder, Enrolment(kind="custodian", name=CUSTODIAN))
+    with open_party(folder / CUSTODIAN) as party:
+        approve_policy(party, policy_for("custodian"), folder)
 
 
 def found_authority(folder: Path, *, federation: str, at: datetime | None = None) -> None:
@@ -113,7 +119,7 @@ def prepare_node(folder: Path, node: str, *, data: Path | None = None, officers:
     with open_party(folder / node) as party:
         register_dataset(party, data or EXAMPLES / f"{node}.csv")
         consents = EXAMPLES / "consents" / f"{node}.csv"
-        party.run("consent.import", lambda act: import_consents(act, DATASET, consents), now=utc_now())
+        party.run("consent.import", lambda act: import_consents(act, party.register(DATASET), consents), now=utc_now())
         approve_policy(party, policy_for(node), officers or folder)
 
 
@@ -121,7 +127,7 @@ def register_dataset(party: LocalParty, data: Path) -> None:
     """Register the CSV file ``data`` as the node's dataset."""
     content = (EXAMPLES / "schema.yaml").read_bytes()
     loaded = load_dataset(data, load_schema(content, "schema.yaml"))
-    facts = DatasetFacts(schema_content=content, row_count=loaded.row_count, content_digest=content_digest(loaded))
+    facts = dataset_facts(loaded, content)
     party.run(
         "dataset.register",
         lambda act: register(act, facts, filename="schema.yaml", source=str(data)),
@@ -143,21 +149,24 @@ def policy_for(node: str, replacements: Mapping[str, str] | None = None) -> byte
 
 def approve_policy(party: LocalParty, content: bytes, people: Path) -> None:
     """Propose a policy and let both officers sign it."""
+    officers = [open_person(people / officer, PASSPHRASE, now=utc_now()) for officer in OFFICERS]
     stored = party.run(
         "policy.propose",
-        lambda act: propose(act, content, filename="policy.yaml", organisation=ORGANISATION),
-        now=utc_now(),
-    )
-    for officer in OFFICERS:
-        folder = PartyFolder.load(people / officer)
-        signature = sign_document(
-            POLICY_TYPE,
+        lambda act: propose(
+            act,
             content,
-            key=folder.identity_key(PASSPHRASE),
-            certificate_pem=folder.identity_certificate(),
-        )
+            filename="policy.yaml",
+            owner=Owner(level=PolicyLevel.NODE, name=ORGANISATION),
+            proposer=officers[0].member,
+        ),
+        now=utc_now(),
+        person=officers[0],
+    )
+    for officer in officers:
+        signature = sign_document(POLICY_TYPE, content, key=officer.key, certificate_pem=officer.certificate_pem)
         party.run(
             "policy.approve",
             lambda act, signature=signature: approve(act, stored.digest, signature, party.trust(utc_now())),  # type: ignore[misc]  # mypy cannot infer a lambda with a default
             now=utc_now(),
+            person=officer,
         )

@@ -23,7 +23,9 @@ from fedseal.coordinator.config import CoordinatorSettings
 from fedseal.coordinator.server import start_coordinator
 from fedseal.local import open_party
 from fedseal.methods import programme, programme_statement, stage_plan
+from fedseal.protection import protection_quantities
 from fedseal.wire._generated import coordination_pb2 as pb
+from fedseal_crypto.custody import MASKED_INSIDE, Commitment, Parcel
 from fedseal_crypto.digests import sha256_hex
 from fedseal_crypto.dsse import SignedDocument
 from fedseal_crypto.masking import DecodeLimits, decode_message
@@ -32,12 +34,12 @@ from fedseal_governance.jobs import load_job
 from fedseal_governance.tables import metadata
 from tests.system import evidence
 from tests.system.federation import Federation, SmallJob
-from tests.system.founding import EXAMPLES, NODES
+from tests.system.founding import CUSTODIAN, EXAMPLES, NODES
 from tests.system.recorder import Received, Recorder, field_paths
 
 pytestmark = pytest.mark.system
 
-JOB = SmallJob(rounds=1)
+PROTECTIONS = ("masking", "homomorphic", "hybrid")
 
 ADDRESS = {"address.job", "address.stage", "address.round", "address.attempt"}
 FROM_NODES = {
@@ -54,7 +56,8 @@ FROM_NODES = {
     "Contribute": {*(f"header.{name}" for name in (*ADDRESS, "session", "message", "size")), "data"},
     "Download": {"digest", "job"},
     "FetchCheckpoint": {"known_size"},
-    "Cosign": {"checkpoint", "cosignature"},
+    # `log_link` is a salted hash of the state of the node's log: without the salt it tells nothing
+    "Cosign": {"checkpoint", "cosignature", "log_link"},
 }
 """Fields of the messages that nodes send; `payload`, `header.message` and `data` are looked into further below."""
 
@@ -100,18 +103,37 @@ ENTRIES = {
     "job.submitted": {"name", "purpose", "dataset", "schema", "nodes", "envelope"},
     "job.accepted": {"policy", "policy_envelope", "refusals"},
     "job.running": {"reason"},
-    "job.finished": {"reason", "record", "model"},
+    "job.finished": {"reason", "record", "model", "site_logs"},
     "round.started": {
         *("stage", "round", "attempt", "roster", "threshold", "minimum_cohort", "broadcast", "context"),
+        "site_logs",
     },
     "round.completed": {"stage", "round", "attempt", "survivors", "recovered", "state"},
 }
 """What the entries of the coordinator's audit log say."""
 
+WITH_CUSTODIAN_STORED = {"job_keys": {"job", "custodian", "digest", "statement", "at"}}
+WITH_CUSTODIAN_ENTRIES = {
+    "key.received": {"key", "file", "parameters", "statement"},
+    "round.started": {*ENTRIES["round.started"], "key"},
+    "sum.requested": {"stage", "round", "attempt", "key", "request", "sum", "members"},
+    "sum.opened": {"stage", "round", "attempt", "key", "request", "sum", "count", "opened", "statement"},
+}
+"""The same, where a custodian holds the key: digests, and what every node has signed."""
+
+FROM_CUSTODIAN = {
+    "Attend": {"protocol_version", "session", "identity_certificate", "software", "open_jobs"},
+    "PublishKey": {"header.job", "header.statement", "header.size", "data"},
+    "FetchCiphertext": {*ADDRESS, "member"},
+    "DeliverSum": {*(f"header.{name}" for name in (*ADDRESS, "request", "statement", "size")), "data"},
+}
+"""What the custodian sends: a public key, and opened sums with pads or masks in them."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Recording:
     federation: Federation
+    protection: str
     job: str
     record: bytes
     received: tuple[Received, ...]
@@ -119,9 +141,13 @@ class Recording:
     def of(self, method: str) -> list[Received]:
         return [item for item in self.received if item.method == method and item.caller in NODES]
 
+    @property
+    def has_custodian(self) -> bool:
+        return self.protection != "masking"
 
-@pytest.fixture(scope="module")
-def recording(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Recording:
+
+@pytest.fixture(scope="module", params=PROTECTIONS)
+def recording(template: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Recording:
     """A small job with a recording coordinator in this process, and nodes in their own."""
     federation = Federation.copied(template, tmp_path_factory.mktemp("recorder") / "federation")
     recorder, present, stopping = Recorder(), threading.Semaphore(0), threading.Event()
@@ -140,8 +166,10 @@ def recording(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Recor
         try:
             for node in NODES:
                 federation.start_node(node)
+            if request.param != "masking":
+                federation.start_custodian()
             assert all(present.acquire(timeout=30) for _ in NODES)
-            job = federation.submit(JOB)
+            job = federation.submit(SmallJob(rounds=1, protection=request.param))
             detail = federation.wait_ended(job)
             assert detail.summary.state == "finished"
             for process in federation.nodes.values():
@@ -149,7 +177,7 @@ def recording(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Recor
         finally:
             federation.stop()
             running.stop()
-    return Recording(federation, job, detail.job_record, tuple(recorder.received))
+    return Recording(federation, request.param, job, detail.job_record, tuple(recorder.received))
 
 
 def test_nodes_call_only_these_methods_with_only_these_fields(recording: Recording) -> None:
@@ -163,10 +191,36 @@ def test_nodes_call_only_these_methods_with_only_these_fields(recording: Recordi
     assert {"Attend", "Report", "Contribute", "Download"} <= set(seen)
 
 
+def test_the_custodian_calls_only_these_methods_with_only_these_fields(recording: Recording) -> None:
+    seen: dict[str, set[str]] = {}
+    for item in recording.received:
+        if item.caller == CUSTODIAN:
+            seen.setdefault(item.method, set()).update(field_paths(item.message))
+    assert set(seen) == (set(FROM_CUSTODIAN) if recording.has_custodian else set())
+    for method, paths in seen.items():
+        assert paths <= FROM_CUSTODIAN[method], f"{method}: {paths - FROM_CUSTODIAN[method]}"
+
+
+def test_what_goes_before_ciphertexts_holds_only_these_fields(recording: Recording) -> None:
+    headers = [item.message.header.message for item in recording.of("Contribute") if item.message.HasField("header")]
+    for payload in headers if recording.has_custodian else ():
+        parcel = Parcel.decode(payload)
+        assert parcel.encode() == payload, "there is nothing beside what was decoded"
+        assert len(parcel.pad) == (32 if recording.protection == "homomorphic" else 0)
+        assert (parcel.sealed.commitments == MASKED_INSIDE) is (recording.protection == "hybrid")
+        assert bool(parcel.masking) is (recording.protection == "hybrid")
+
+
 def test_masking_messages_hold_only_these_fields(recording: Recording) -> None:
+    if recording.protection == "homomorphic":
+        payloads = [item.message.message.payload for item in recording.of("Report") if _kind(item) == "message"]
+        assert payloads
+        assert all(Commitment.decode(payload).encode() == payload for payload in payloads)
+        return
     limits = DecodeLimits(members=len(NODES), message_bytes=1 << 20)
     payloads = [item.message.message.payload for item in recording.of("Report") if _kind(item) == "message"]
-    payloads += [item.message.header.message for item in recording.of("Contribute") if item.message.HasField("header")]
+    headers = [item.message.header.message for item in recording.of("Contribute") if item.message.HasField("header")]
+    payloads += [Parcel.decode(item).masking for item in headers] if recording.has_custodian else headers
     seen: dict[str, set[str]] = {}
     for payload in payloads:
         message = decode_message(payload, limits)
@@ -178,7 +232,10 @@ def test_masking_messages_hold_only_these_fields(recording: Recording) -> None:
 
 
 def test_vectors_are_all_of_one_size_and_look_random(recording: Recording) -> None:
-    """The values in them are small numbers and zeros: in the clear they would compress to a fraction."""
+    """The values in them are small numbers and zeros: in the clear they would compress to a fraction.
+
+    Numbers in a ciphertext fill 60 of 64 bits, and its unused high bits compress.
+    """
     sizes: dict[str, set[int]] = {}
     vectors: dict[tuple[str, str], bytes] = {}
     stage: dict[str, str] = {}
@@ -193,11 +250,11 @@ def test_vectors_are_all_of_one_size_and_look_random(recording: Recording) -> No
     assert all(len(found) == 1 for found in sizes.values())
     assert len(vectors) == len(NODES) * len(sizes)
     for data in vectors.values():
-        assert len(zlib.compress(data, 9)) >= len(data)
+        assert len(zlib.compress(data, 9)) >= (0.8 if recording.has_custodian else 1) * len(data)
 
 
 def test_sums_are_those_that_the_statements_name(recording: Recording) -> None:
-    job = load_job(JOB.to_yaml(), "job.yaml")
+    job = load_job(SmallJob(rounds=1, protection=recording.protection).to_yaml(), "job.yaml")
     schema = load_schema((EXAMPLES / "schema.yaml").read_bytes(), "schema.yaml")
     stages = programme(job)
     named = {item.name for item in programme_statement(stages).quantities if item.party == "coordinator"}
@@ -208,6 +265,9 @@ def test_sums_are_those_that_the_statements_name(recording: Recording) -> None:
     statement = json.loads(SignedDocument.from_json(recording.record).payload)
     disclosed = " ".join(statement["predicate"]["disclosure"]["quantities"])
     assert all(name in disclosed for name in named)
+    for name, party, text in protection_quantities(job.protection):
+        assert f"{party}: {name} - {text}" in statement["predicate"]["disclosure"]["quantities"]
+    assert bool(statement["predicate"]["custody"]) is recording.has_custodian
 
 
 def test_no_sentence_holds_a_count_of_a_node(recording: Recording) -> None:
@@ -231,10 +291,11 @@ def test_stored_rows_hold_only_these_columns(recording: Recording) -> None:
             if name.startswith("audit_"):
                 continue
             filled = party.read(lambda session, table=table: session.execute(select(table)).first())  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-            if name not in STORED:
+            stored = STORED | (WITH_CUSTODIAN_STORED if recording.has_custodian else {})
+            if name not in stored:
                 assert filled is None, f"the coordinator stored something in {name}"
             else:
-                assert set(table.columns.keys()) == STORED[name]
+                assert set(table.columns.keys()) == stored[name]
         rows = party.read(lambda session: session.execute(select(metadata.tables["rounds"])).all())
     for row in rows:
         assert all(set(item) == {"node", "session", "certificate"} for item in json.loads(row.roster))
@@ -244,9 +305,10 @@ def test_stored_rows_hold_only_these_columns(recording: Recording) -> None:
 def test_audit_entries_say_only_this(recording: Recording) -> None:
     with open_party(recording.federation.folder / "coordinator") as party:
         entries = party.read(lambda session: tuple(evidence.log_entries(session, party)))
+    allowed = ENTRIES | (WITH_CUSTODIAN_ENTRIES if recording.has_custodian else {})
     for entry in entries:
-        assert entry.type in ENTRIES, entry.type
-        assert set(entry.details) <= ENTRIES[entry.type], f"{entry.type}: {set(entry.details)}"
+        assert entry.type in allowed, entry.type
+        assert set(entry.details) <= allowed[entry.type], f"{entry.type}: {set(entry.details)}"
 
 
 def test_files_are_only_artefacts(recording: Recording) -> None:
@@ -255,14 +317,20 @@ def test_files_are_only_artefacts(recording: Recording) -> None:
     with open_party(folder) as party:
         rows = party.read(lambda session: session.execute(select(metadata.tables["artefacts"])).all())
     kinds = {row.kind for row in rows}
-    assert kinds == {"broadcast", "state", "statistics", "model", "job-record"}
+    keys = {"public-key"} if recording.has_custodian else set()
+    assert kinds == {"broadcast", "state", "statistics", "model", "job-record"} | keys
     files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     digests = {path.name for path in files if path.parts[0] == "artefacts"}
     shown = {bytes(policy) for item in recording.of("Attend") for policy in item.message.policies}
     documents = shown | {SignedDocument.from_json(policy).payload for policy in shown}
     made = {row.digest for row in rows}
     assert made <= digests
-    assert digests - made <= {sha256_hex(document) for document in documents}
+    signed = {
+        bytes(item.message.header.statement)
+        for item in recording.received
+        if item.method in ("PublishKey", "DeliverSum") and item.message.HasField("header")
+    }
+    assert digests - made <= {sha256_hex(document) for document in documents | signed}
     others = {path.parts[0] for path in files if path.parts[0] != "artefacts"}
     assert others <= {"party.json", "keys", "certificates", "coordinator.yaml", "coordinator.db"} | {
         f"coordinator.db{suffix}" for suffix in ("-wal", "-shm")

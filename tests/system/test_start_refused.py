@@ -4,11 +4,13 @@ import hashlib
 import socket
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from fedseal.local import open_party
 from fedseal_cli.exit_codes import ExitCode
 from fedseal_crypto.identity import PartyKind
 from tests.system import founding
@@ -45,11 +47,11 @@ def assert_refused(process: PartyProcess, *words: str, code: ExitCode) -> None:
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
-    """Every file below ``folder`` with the digest of its content; SQLite's own side files left out."""
+    """Every file below ``folder`` with its digest; SQLite's side files and the running service's mark left out."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.name.endswith(("-wal", "-shm"))
+        if path.is_file() and not path.name.endswith(("-wal", "-shm", ".service"))
     }
 
 
@@ -78,11 +80,6 @@ def test_port_in_use(idle: Federation, coordinator: Path, taken: int) -> None:
     process = run(idle, PartyKind.COORDINATOR, coordinator)
     assert_refused(process, f"127.0.0.1:{taken}", "another program", "coordinator.yaml", code=ExitCode.STORAGE)
     assert fingerprint(coordinator) == before
-
-
-def test_second_coordinator_on_the_same_folder_and_port(idle: Federation, coordinator: Path) -> None:
-    idle.start_coordinator()
-    assert_refused(run(idle, PartyKind.COORDINATOR, coordinator), "another program", code=ExitCode.STORAGE)
 
 
 @pytest.mark.parametrize("kind", [PartyKind.COORDINATOR, PartyKind.NODE])
@@ -174,3 +171,26 @@ def test_clock_years_ahead(idle: Federation, node: Path) -> None:
 def test_keys_that_others_may_read(idle: Federation, node: Path) -> None:
     (node / "keys" / "identity.pem").chmod(0o644)
     assert_refused(run(idle, PartyKind.NODE, node), "identity.pem", "chmod", code=ExitCode.BAD_INPUT)
+
+
+@pytest.mark.parametrize("kind", [PartyKind.COORDINATOR, PartyKind.NODE])
+def test_a_second_process_on_one_database(idle: Federation, coordinator: Path, node: Path, kind: PartyKind) -> None:
+    """The first goes on, and a command beside it is welcome."""
+    idle.start_coordinator()
+    first = idle.start_node("hungary")
+    idle.wait_present("hungary")
+    folder = coordinator if kind is PartyKind.COORDINATOR else node
+    idle.port += kind is PartyKind.COORDINATOR  # a port of its own, so that only the database can be in the way
+    second = run(idle, kind, folder)
+    assert_refused(second, "another running service uses this database", code=ExitCode.STORAGE)
+    assert first.running
+    assert idle.require_coordinator().running
+    with open_party(node) as party:
+        assert party.run("consent.withdraw", lambda act: act.note("test.done", "node/hungary"), now=founding.utc_now())
+
+
+def test_a_log_that_was_edited_by_hand(idle: Federation, node: Path) -> None:
+    with closing(sqlite3.connect(node / "node.db")) as connection, connection:
+        connection.execute("DELETE FROM audit_entries WHERE seq = 3")
+    process = run(idle, PartyKind.NODE, node)
+    assert_refused(process, "entry 3 of fedseal/heart/hungary", code=ExitCode.VERIFICATION_FAILED)

@@ -41,11 +41,12 @@ from fedseal_crypto.masking import (
 )
 from fedseal_crypto.masking._keystream import MASK_KEY_SIZE, Mask, apply_masks
 from fedseal_crypto.masking._labels import Usage, derive_key, label
-from fedseal_crypto.masking._shamir import split_secret
 from fedseal_crypto.masking._shares import channel_key, pair_mask_key, self_mask_commitment, self_mask_key
 from fedseal_crypto.secret import SecretBytes
+from fedseal_crypto.shamir import split_secret
 
 FOLDER = Path(__file__).parent / "masking"
+UNSIGNED = "no negative values"  # the encoding vector whose layout says so
 Json = dict[str, object]
 SHAPE = RingShape(
     layout_digest=hashlib.sha256(b"vector layout").digest(),
@@ -181,11 +182,18 @@ def encoding_vectors() -> list[Json]:
                 ("three bytes", 2.0**18, 1.0, [2.0**18, -1.0]),
             ],
         ),
+        UNSIGNED: (10, [("votes", 1.0, 1.0, [float(i % 3 == 0) for i in range(40)]), ("rows", 9.0, 0.5, [8.5, -1.0])]),
     }
     out: list[Json] = []
     for name, (cohort, vectors) in cases.items():
         specs = [
-            VectorSpec(name=vector.replace(" ", "-"), length=len(values), bound=bound, resolution=resolution)
+            VectorSpec(
+                name=vector.replace(" ", "-"),
+                length=len(values),
+                bound=bound,
+                resolution=resolution,
+                signed=name != UNSIGNED,
+            )
             for vector, bound, resolution, values in vectors
         ]
         layout = Layout.plan(specs, cohort=cohort)
@@ -198,6 +206,7 @@ def encoding_vectors() -> list[Json]:
                 "vectors": [
                     {
                         "name": spec.name,
+                        "lowest": spec.lowest,
                         "bound": spec.bound,
                         "resolution": spec.resolution,
                         "values": given[spec.name].tolist(),

@@ -13,11 +13,11 @@ from fedseal.evidence import documents_of
 from fedseal.files import write_atomic
 from fedseal.local import open_party
 from fedseal.methods.comparison import Comparison
-from fedseal.report import FederationView, render_report
+from fedseal.report import FederationView, read_log, render_report
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal_cli.demonstration.setting import HOSPITALS
 from fedseal_crypto.identity import PartyKind
-from fedseal_governance.audit import AuditError, Verified, verify_bundle
+from fedseal_governance.audit import AuditError, verify_bundle
 from fedseal_governance.records import verify_record
 
 TAMPERED_ENTRY = 5
@@ -48,13 +48,15 @@ def fetch(client: Client, detail: pb.JobDetail, folder: Path) -> Products:
 
 
 def write_report(
-    path: Path, detail: pb.JobDetail, comparison: Comparison, log: Verified, coordinator: Path, *, now: datetime
+    path: Path, detail: pb.JobDetail, comparison: Comparison, bundle: Path, coordinator: Path, *, now: datetime
 ) -> None:
     """Write the report, with the hospitals' figures and the verified log."""
     with open_party(coordinator, PartyKind.COORDINATOR) as party:
         trust = party.trust(now)
     view = FederationView(root=trust.root, revocations=trust.revocations, organisations=HOSPITALS)
-    page = render_report(detail, generated_at=now, site_metrics=comparison, federation=view, log=log)
+    page = render_report(
+        detail, generated_at=now, site_metrics=comparison, federation=view, log=read_log(bundle, detail.summary.job)
+    )
     write_atomic(path, page)
 
 

@@ -5,6 +5,7 @@ import os
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 from fedseal.authority import applicant, client
 from fedseal.authority.config import AuthorityConfig
@@ -13,17 +14,26 @@ from fedseal.authority.office import Office
 from fedseal.authority.views import Invitee
 from fedseal.files import write_atomic
 from fedseal.folders import PartyFolder
-from fedseal.learning import content_digest, load_dataset
+from fedseal.learning import load_dataset
 from fedseal.local import LocalParty, Person, create_database, open_party, open_person
+from fedseal.profiles import dataset_facts
 from fedseal_cli.demonstration.processes import Services, is_listening
-from fedseal_cli.demonstration.setting import CONSORTIUM, DATASET, FEDERATION, HOSPITALS, Setting
+from fedseal_cli.demonstration.setting import (
+    CONSORTIUM,
+    CUSTODIAN_ORGANISATION,
+    DATASET,
+    FEDERATION,
+    HOSPITALS,
+    Setting,
+)
 from fedseal_crypto.dsse import sign_document
 from fedseal_crypto.identity import PartyKind
 from fedseal_crypto.secret import SecretBytes
 from fedseal_governance.consent import import_consents, withdraw
-from fedseal_governance.datasets import DatasetFacts, load_schema, register
-from fedseal_governance.policy import approve, propose
+from fedseal_governance.datasets import load_schema, register
+from fedseal_governance.policy import Owner, approve, propose
 from fedseal_governance.policy.store import POLICY_TYPE
+from fedseal_governance.vocabulary import PolicyLevel
 
 SCIENTIST = "ada"
 ADMINISTRATOR = "grace"
@@ -66,6 +76,10 @@ def found(setting: Setting, services: Services, tell: Tell) -> SecretBytes:
     enrolment.machine("coordinator", "coordinator", CONSORTIUM, hosts=("localhost", "127.0.0.1"))
     for name, organisation in HOSPITALS.items():
         enrolment.machine("node", name, organisation)
+    if setting.custodian is not None:
+        enrolment.machine("custodian", setting.custodian, CUSTODIAN_ORGANISATION)
+        for number in (1, 2):
+            enrolment.person(officer(setting.custodian, number), CUSTODIAN_ORGANISATION, "compliance_officer")
     enrolment.person(ADMINISTRATOR, CONSORTIUM, "administrator")
     enrolment.person(SCIENTIST, CONSORTIUM, "data_scientist")
     enrolment.person(AUDITOR, CONSORTIUM, "auditor")
@@ -127,15 +141,23 @@ def furnish(setting: Setting, passphrase: SecretBytes, tell: Tell) -> None:
             officers = [
                 open_person(setting.person(officer(hospital, number)), passphrase, now=now()) for number in (1, 2)
             ]
-            _approve(setting, node, hospital, officers)
+            _approve(node, setting.example(f"policy-{hospital}.yaml"), HOSPITALS[hospital], officers)
         tell(f"{hospital}: {rows} records, {imported} consents, {withdrawn} withdrawn, policy signed by two officers")
+    if setting.custodian is not None:
+        with open_party(setting.party(setting.custodian), PartyKind.CUSTODIAN) as custodian:
+            officers = [
+                open_person(setting.person(officer(setting.custodian, number)), passphrase, now=now())
+                for number in (1, 2)
+            ]
+            _approve(custodian, setting.example("policy-custodian.yaml"), CUSTODIAN_ORGANISATION, officers)
+        tell(f"{setting.custodian}: the custodian's own policy signed by two officers")
 
 
 def _register(setting: Setting, node: LocalParty, hospital: str) -> int:
     schema_file, data_file = setting.example("schema.yaml"), setting.example(f"{hospital}.csv")
     schema = schema_file.read_bytes()
     data = load_dataset(data_file, load_schema(schema, str(schema_file)))
-    facts = DatasetFacts(schema_content=schema, row_count=data.row_count, content_digest=content_digest(data))
+    facts = dataset_facts(data, schema)
     node.run(
         "dataset.register",
         lambda act: register(act, facts, filename=str(schema_file), source=str(data_file)),
@@ -147,7 +169,7 @@ def _register(setting: Setting, node: LocalParty, hospital: str) -> int:
 def _consents(setting: Setting, node: LocalParty, hospital: str) -> tuple[int, int]:
     """Import the generated consents and record the withdrawals; one patient stays for a withdrawal later."""
     file = setting.example("consents") / f"{hospital}.csv"
-    report = node.run("consent.import", lambda act: import_consents(act, DATASET, file), now=now())
+    report = node.run("consent.import", lambda act: import_consents(act, node.register(DATASET), file), now=now())
     pseudonyms = withdrawn_before(setting, hospital)
     for pseudonym in pseudonyms:
         withdraw_consent(node, pseudonym)
@@ -162,15 +184,20 @@ def withdrawn_before(setting: Setting, hospital: str) -> list[str]:
 
 def withdraw_consent(node: LocalParty, pseudonym: str) -> None:
     """Record a withdrawal at a node, as its data protection officer would."""
-    node.run("consent.withdraw", lambda act: withdraw(act, DATASET, pseudonym), now=now())
+    node.run("consent.withdraw", lambda act: withdraw(act, node.register(DATASET), pseudonym), now=now())
 
 
-def _approve(setting: Setting, node: LocalParty, hospital: str, officers: list[Person]) -> None:
-    file = setting.example(f"policy-{hospital}.yaml")
+def _approve(node: LocalParty, file: Path, organisation: str, officers: list[Person]) -> None:
     content = file.read_bytes()
     stored = node.run(
         "policy.propose",
-        lambda act: propose(act, content, filename=str(file), organisation=HOSPITALS[hospital]),
+        lambda act: propose(
+            act,
+            content,
+            filename=str(file),
+            owner=Owner(level=PolicyLevel.NODE, name=organisation),
+            proposer=officers[0].member,
+        ),
         now=now(),
         person=officers[0],
     )

@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 from fedseal.errors import SetupError
+from fedseal_governance.vocabulary import Protection
 
 FEDERATION = "heart"
 CONSORTIUM = "Heart Disease Consortium"
@@ -17,6 +18,7 @@ HOSPITALS = {
     "va-long-beach": "VA Medical Center, Long Beach",
     "switzerland": "University Hospitals Zurich and Basel",
 }
+CUSTODIAN, CUSTODIAN_ORGANISATION = "data-trust", "Patients' Data Trust"
 MARKER = "fedseal-demo.txt"
 _MARKER_TEXT = "Made by `fedseal demo`. The passphrases in it are known to everybody: use nothing of it elsewhere.\n"
 
@@ -30,12 +32,27 @@ class Setting:
         examples: the four hospitals' files.
         authority_port: of the enrolment service, on loopback.
         coordinator_port: of the coordinator, on loopback.
+        protection: of the job.
     """
 
     folder: Path
     examples: Path
     authority_port: int
     coordinator_port: int
+    protection: Protection = Protection.MASKING
+
+    @property
+    def custodian(self) -> str | None:
+        """Who holds the decryption key; None where nothing is encrypted."""
+        return CUSTODIAN if self.protection.has_custodian else None
+
+    def job(self) -> bytes:
+        """The example job under this demonstration's protection."""
+        text = self.example("job.yaml").read_text()
+        if self.custodian is None:
+            return text.encode()
+        chosen = f"protection: {self.protection.value}\ncustodian: {self.custodian}"
+        return text.replace("protection: masking", chosen).encode()
 
     @property
     def passphrase_file(self) -> Path:
@@ -55,7 +72,7 @@ class Setting:
         return self.examples / name
 
 
-def prepare(folder: Path, *, force: bool) -> Setting:
+def prepare(folder: Path, *, force: bool, protection: Protection = Protection.MASKING) -> Setting:
     """Make an empty folder for the demonstration and choose free ports.
 
     Raises:
@@ -73,7 +90,13 @@ def prepare(folder: Path, *, force: bool) -> Setting:
         shutil.rmtree(target)
     target.mkdir(parents=True, exist_ok=True)
     (target / MARKER).write_text(_MARKER_TEXT)
-    return Setting(folder=target, examples=examples, authority_port=_free_port(), coordinator_port=_free_port())
+    return Setting(
+        folder=target,
+        examples=examples,
+        authority_port=_free_port(),
+        coordinator_port=_free_port(),
+        protection=protection,
+    )
 
 
 def _examples() -> Path:

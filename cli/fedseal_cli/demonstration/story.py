@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedseal.client import Client
+from fedseal.custodian.standing import custodian_standing
 from fedseal.errors import RemoteError, SetupError
 from fedseal.folders import PartyFolder
 from fedseal.learning import load_model
@@ -20,11 +21,18 @@ from fedseal_cli.demonstration.processes import Services
 from fedseal_cli.demonstration.screen import JobView, Screen
 from fedseal_cli.demonstration.setting import DATASET, HOSPITALS, Setting, prepare
 from fedseal_cli.demonstration.summary import Auc, Audit, Summary
-from fedseal_governance.audit import Verified, verify_bundle
+from fedseal_governance.audit import reconcile, verify_bundle
 from fedseal_governance.consent import in_force
 from fedseal_governance.jobs import JobDocument, load_job
 from fedseal_governance.participation import attempts_of, records_used
 from fedseal_governance.runs import RoundKey
+from fedseal_governance.vocabulary import Protection
+
+_UNDER = {
+    Protection.MASKING: "masks",
+    Protection.HOMOMORPHIC: "a custodian's key",
+    Protection.HYBRID: "masks and a custodian's key",
+}
 
 VICTIM = "hungary"
 """The hospital whose process is killed."""
@@ -53,10 +61,13 @@ class Demonstration:
     Args:
         folder: where everything is made; must be empty, or an earlier demonstration's with ``force``.
         force: replace an earlier demonstration.
+        protection: of the job.
     """
 
-    def __init__(self, folder: Path, *, force: bool, screen: Screen) -> None:
-        self._setting: Setting = prepare(folder, force=force)
+    def __init__(
+        self, folder: Path, *, force: bool, screen: Screen, protection: Protection = Protection.MASKING
+    ) -> None:
+        self._setting: Setting = prepare(folder, force=force, protection=protection)
         self._screen = screen
         self._observed = Observed()
 
@@ -94,6 +105,11 @@ class Demonstration:
         services.start("coordinator", "coordinator", "run", "--folder", str(folder))
         for hospital in HOSPITALS:
             self._start_node(services, hospital)
+        custodian = self._setting.custodian
+        if custodian is not None:
+            sealing = str(self._setting.passphrase_file)
+            where = str(self._setting.party(custodian))
+            services.start(custodian, "custodian", "run", "--folder", where, "--seal-passphrase-file", sealing)
 
     def _start_node(self, services: Services, hospital: str) -> None:
         services.start(hospital, "node", "run", "--folder", str(self._setting.party(hospital)))
@@ -125,13 +141,13 @@ class Demonstration:
 
     def _job(self, client: Client, services: Services) -> tuple[JobDocument, pb.JobDetail]:
         """Submit the training job and follow it through a kill, a return and a withdrawal."""
-        self._screen.chapter("The job: federated averaging under masks")
-        file = self._setting.example("job.yaml")
-        document = load_job(file.read_bytes(), str(file))
-        verdicts = client.check_job(file.read_bytes(), str(file))
+        self._screen.chapter(f"The job: federated averaging under {_UNDER[self._setting.protection]}")
+        content, name = self._setting.job(), "job.yaml"
+        document = load_job(content, name)
+        verdicts = client.check_job(content, name)
         allowing = sum(node.accepted for node in verdicts.nodes)
         self._screen.line(f"checked: the policies of {allowing} of {len(verdicts.nodes)} hospitals allow it")
-        summary = client.submit_job(file.read_bytes(), str(file))
+        summary = client.submit_job(content, name)
         self._screen.line(f"{document.job} signed by {SCIENTIST}, digest {summary.job[:16]}…")
         with self._screen.follow(summary.rounds_planned) as view:
             for event in client.watch_job(summary.job):
@@ -149,7 +165,8 @@ class Demonstration:
         if address.stage != TRAINING:
             return
         number = address.round + 1
-        shared = event.kind == "message" and event.step == "share" and event.node == VICTIM
+        step = "advertise" if self._setting.protection is Protection.HOMOMORPHIC else "share"
+        shared = event.kind == "message" and event.step == step and event.node == VICTIM
         if shared and number >= KILL_IN_ROUND and not observed.recovered and VICTIM in services.running:
             services.kill(VICTIM)
             observed.killed_in = number
@@ -184,8 +201,9 @@ class Demonstration:
         screen.line(f"job record signed by {signer}; the model is the one it names")
         comparison = compare_all(setting, job, load_model(products.model))
         screen.table(comparison_table(comparison))
-        audit, log = self._audit()
-        evidence.write_report(products.report, detail, comparison, log, setting.party("coordinator"), now=now())
+        audit = self._audit()
+        bundle = Path(audit.bundle)
+        evidence.write_report(products.report, detail, comparison, bundle, setting.party("coordinator"), now=now())
         excluded = self._withdrawal_respected(detail.summary.job)
         summary = Summary(
             auc=_auc(comparison),
@@ -203,7 +221,7 @@ class Demonstration:
         summary.write(setting.folder / "summary.json")
         return summary
 
-    def _audit(self) -> tuple[Audit, Verified]:
+    def _audit(self) -> Audit:
         setting, screen = self._setting, self._screen
         screen.chapter("The audit log, verified as an auditor would")
         bundle = setting.folder / "audit-coordinator"
@@ -211,15 +229,38 @@ class Demonstration:
         verified = verify_bundle(bundle)
         witnesses = len(verified.cosignatures)
         screen.line(f"{entries} entries verified, checkpoint cosigned by {witnesses} witnesses", style="green")
+        agreed = contradictions = 0
         for hospital in HOSPITALS:
             own = setting.folder / f"audit-{hospital}"
             evidence.export_log(setting.party(hospital), own, now=now())
-            verify_bundle(own)
-        screen.line("the four hospitals' own logs verified too", style="green")
+            compared = reconcile(bundle, own)
+            agreed, contradictions = agreed + compared.agreed, contradictions + compared.contradictions
+        screen.line(
+            f"the four hospitals' own logs verified, and compared with it: {agreed} claims agree, "
+            f"{contradictions or 'none'} contradict",
+            style="green",
+        )
+        if setting.custodian is not None:
+            self._custodian_audited(setting.custodian)
         copy = setting.folder / "audit-coordinator-forged"
         found, sentence = evidence.forged_copy_found(bundle, copy)
         screen.line(f"one byte of a copy flipped: {sentence}", style="yellow")
-        return Audit(bundle=str(bundle), verified=True, tampered_entry_found=found), verified
+        return Audit(bundle=str(bundle), verified=True, tampered_entry_found=found)
+
+    def _custodian_audited(self, custodian: str) -> None:
+        """The custodian's log verifies, and says what it opened and that the key is gone."""
+        setting, screen = self._setting, self._screen
+        bundle = setting.folder / f"audit-{custodian}"
+        evidence.export_log(setting.party(custodian), bundle, now=now())
+        verify_bundle(bundle)
+        with open_party(setting.party(custodian)) as party:
+            standing = custodian_standing(party, now())
+        for job in standing.jobs:
+            gone = "destroyed" if job.destroyed_at is not None else "NOT destroyed"
+            screen.line(
+                f"{custodian}'s log verified: {job.sums} sums opened with the key {job.key[:12]}…, which is {gone}",
+                style="green" if job.destroyed_at is not None else "red",
+            )
 
     def _withdrawal_respected(self, digest: str) -> bool:
         """Whether the withdrawn record was used before, and in no round that began after the withdrawal."""
@@ -228,14 +269,15 @@ class Demonstration:
             return False
         before, after = [], []
         with open_party(self._setting.party(WITHDRAWING_AT)) as node:
+            leaf = node.register(DATASET).key.leaf(observed.withdrawn)
             for row in node.read(lambda session: attempts_of(session, digest)):
                 key = RoundKey(job=row.job, stage=row.stage, round=row.round, attempt=row.attempt)
                 used = node.read(lambda session, key=key: records_used(session, key))  # type: ignore[misc]  # per loop
                 # the round after the one that had just completed may have begun before the withdrawal
                 if row.stage == TRAINING and row.round + 1 <= observed.withdrawn_after:
-                    before.append(observed.withdrawn in used)
+                    before.append(leaf in used)
                 elif row.stage != TRAINING or row.round + 1 > observed.withdrawn_after + 1:
-                    after.append(observed.withdrawn in used and row.stage != "statistics")
+                    after.append(leaf in used and row.stage != "statistics")
         return any(before) and bool(after) and not any(after)
 
 

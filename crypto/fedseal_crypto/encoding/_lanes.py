@@ -44,19 +44,21 @@ class Lanes:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneValues:
-    """What `encode_lanes` must know: lanes, clip bound, step, and M, the level of zero."""
+    """What `encode_lanes` must know: lanes, smallest and largest value, step, M, and the level of zero."""
 
     lanes: Lanes
+    lowest: float
     bound: float
     step: float
     levels: int
+    zero: int
 
 
 @final
 class _Rounder:
     """Turns blocks of values into levels; keeps its scratch arrays between blocks.
 
-    A value is scaled to a whole number of 2^-F steps, M steps and a random number below 2^F are added, and
+    A value is scaled to a whole number of 2^-F steps, the level of zero and a random number below 2^F are added, and
     the lowest F bits are dropped: it goes up with the probability of its fraction, and a whole number stays
     itself. F is 32 for up to 2^18 levels and no less than 24 up to 2^26, then 32 again up to 2^29, and less as
     levels take more of the 64 bits, down to 9 at 2^51.
@@ -74,7 +76,7 @@ class _Rounder:
         self._quick = 50 - level_bits >= _ENOUGH_BITS
         bits = min(32, 50 - level_bits if self._quick else 61 - level_bits)
         self._fraction_bits = bits
-        self._zero = (job.levels << bits) - (_SHIFTED_BITS if self._quick else 0)
+        self._zero = (job.zero << bits) - (_SHIFTED_BITS if self._quick else 0)
         # Dividing by step / 2^F is dividing by the step and then scaling exactly. A power of two has an exact
         # inverse, and multiplying is quicker.
         step = job.step * 2.0**-bits
@@ -88,11 +90,11 @@ class _Rounder:
         # min and max propagate NaN, so these two tests see every value.
         if not (math.isfinite(low) and math.isfinite(high)):
             return None
-        value, bound = self._value[: values.size], self._job.bound
+        value, bound, lowest = self._value[: values.size], self._job.bound, self._job.lowest
         np.copyto(value, values)
-        if high > bound or low < -bound:
-            self.clipped += int(np.count_nonzero(np.abs(value) > bound))
-            np.clip(value, -bound, bound, out=value)
+        if high > bound or low < lowest:
+            self.clipped += int(np.count_nonzero(value > bound) + np.count_nonzero(value < lowest))
+            np.clip(value, lowest, bound, out=value)
         if self._inverse is None:
             np.divide(value, self._step, out=value)
         else:
@@ -152,15 +154,14 @@ def encode_lanes(
     return rounder.clipped
 
 
-def decode_lanes(lanes: Lanes, words: Words, *, count: int, levels: int) -> NDArray[np.float64] | None:
-    """The sums of levels, less `count * levels`, as float64; None if one is out of range.
+def decode_lanes(lanes: Lanes, words: Words, *, most: int, zero: int) -> NDArray[np.float64] | None:
+    """The sums of levels, less `zero`, as float64; None if one is above `most`.
 
     Float64 holds every sum below 2^53 exactly; larger ones (only from single-lane 64-bit words) are rounded
     once, to 53 bits.
     """
     out = np.empty(lanes.length, np.float64)
     mask = (1 << lanes.bits) - 1
-    most = 2 * levels * count
     for start in range(0, lanes.words, _BLOCK):
         stop = min(lanes.words, start + _BLOCK)
         block = words[start:stop].astype(np.uint64)
@@ -170,9 +171,10 @@ def decode_lanes(lanes: Lanes, words: Words, *, count: int, levels: int) -> NDAr
             level = block if lanes.per_word == 1 else (block >> np.uint64(lane * lanes.bits)) & np.uint64(mask)
             if int(level.max()) > most or level[size:].any():
                 return None
-            # Subtract as whole numbers: |sum| < 2^63, so two's complement gives the signed difference.
-            signed = (level[:size] - np.uint64(count * levels)).view(np.int64)
-            out[first : first + size] = signed
+            # Subtract as whole numbers: |sum| < 2^63, so two's complement gives the signed difference. A sum without
+            # negative values can be larger.
+            total = (level[:size] - np.uint64(zero)).view(np.int64) if zero else level[:size]
+            out[first : first + size] = total
         top = lanes.per_word * lanes.bits
         # Bits above the last lane are never used, so they must be zero.
         if top < words.dtype.itemsize * 8 and bool((block >> np.uint64(top)).any()):

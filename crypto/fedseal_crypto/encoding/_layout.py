@@ -3,7 +3,8 @@
 A value v in [-B, B] with step r is stored as the level `round(v / r) + M`, a whole number in [0, 2M] with
 M = ceil(B / r). The sum over a cohort of n is at most 2·M·n, so a lane of `bit_length(2·M·n)` bits never
 overflows, and several lanes share a word without carries between them. Whoever decodes the sum knows how many
-contributions it has, and takes `count · M` away.
+contributions it has, and takes `count · M` away. A vector of counts or votes has no negative values: its levels
+are `round(v / r)` in [0, M], and its lanes are a bit narrower.
 
 Rules it keeps:
 - The layout follows from the specifications and the cohort alone, so that every party computes the same one;
@@ -15,6 +16,8 @@ Rules it keeps:
 - Every contribution adds 1 to a hidden 64-bit check word. A sum whose check word is not the number of
   contributions, or with a lane out of range, is refused: masks that did not cancel pass with probability
   2^-64.
+- A layout planned for slots uses 64-bit words only and fills no more of a word than a slot of an encryption
+  scheme holds, so that one word is one slot. Sums too wide for a slot get a word of their own and come first.
 
 Reference: secure-aggregation practice of Bonawitz et al. (CCS 2017) section 7 for the ring; packing into
 lanes after Zhang et al. (BatchCrypt, ATC 2020). It leaves out weights and clipping by norm: methods do these.
@@ -36,6 +39,7 @@ from fedseal_crypto.encoding._lanes import Lanes, LaneValues, decode_lanes, enco
 from fedseal_crypto.encoding._ring import WORD_WIDTHS, RingShape, RingVector, WordRun
 
 _LABEL = b"fedseal/encoding/v1/layout"
+_SLOT_LABEL = b"fedseal/encoding/v1/layout-in-slots"
 _NAME = re.compile(r"[!-~]{1,128}")
 MAXIMUM_COHORT = 65_535  # members are numbered with 16 bits on the wire
 MAXIMUM_LEVELS = 1 << 51  # levels are exact in float64 arithmetic
@@ -53,6 +57,7 @@ class VectorSpec:
         length: Number of values, 1 to 2^33.
         bound: Values lie in [-bound, bound]; beyond it they are clipped and counted. Finite, positive.
         resolution: The step between two levels, in the same unit; positive, at most `bound`.
+        signed: False for values in [0, bound], such as counts and votes; a negative one is clipped to 0.
 
     Raises:
         LayoutInvalid: One of these does not hold.
@@ -62,6 +67,7 @@ class VectorSpec:
     length: int
     bound: float
     resolution: float
+    signed: bool = True
 
     def __post_init__(self) -> None:
         if _NAME.fullmatch(self.name) is None:
@@ -85,6 +91,21 @@ class VectorSpec:
     def levels(self) -> int:
         """M: the number of steps between 0 and the bound."""
         return math.ceil(self.bound / self.resolution)
+
+    @property
+    def lowest(self) -> float:
+        """The smallest value: -bound, or 0."""
+        return -self.bound if self.signed else 0.0
+
+    @property
+    def zero_level(self) -> int:
+        """The level that stands for 0: M, or 0."""
+        return self.levels if self.signed else 0
+
+    @property
+    def highest_level(self) -> int:
+        """The level that stands for the bound: 2·M, or M."""
+        return self.levels + self.zero_level
 
 
 @final
@@ -124,21 +145,30 @@ class Layout:
         cohort: The largest number of contributions that one sum can have.
         segments: Where each vector lies, in the order of `specs`.
         shape: The runs of the ring vector.
+        slot_bits: Bits of a word that narrow sums fill, or None if the layout is not planned for slots.
     """
 
     specs: tuple[VectorSpec, ...]
     cohort: int
     segments: tuple[Segment, ...]
     shape: RingShape
+    slot_bits: int | None = None
 
     @classmethod
-    def plan(cls, specs: Sequence[VectorSpec], *, cohort: int) -> "Layout":
+    def plan(cls, specs: Sequence[VectorSpec], *, cohort: int, slot_bits: int | None = None) -> "Layout":
         """Lay out `specs` for sums of up to `cohort` contributions.
 
+        Args:
+            specs: The vectors.
+            cohort: The largest number of contributions in one sum.
+            slot_bits: 1 to 63 to pack for slots of that many bits, see the module; None to pack for the wire.
+
         Raises:
-            LayoutInvalid: A name repeats, there is no vector, the cohort is not 1 to 65535, or a vector's
-                sum does not fit in 64 bits.
+            LayoutInvalid: A name repeats, there is no vector, the cohort is not 1 to 65535, a vector's sum
+                does not fit in 64 bits, or `slot_bits` is out of range.
         """
+        if slot_bits is not None and not 1 <= slot_bits <= 63:
+            raise LayoutInvalid(f"slots of {slot_bits} bits are not possible; use 1 to 63.")
         if not 1 <= cohort <= MAXIMUM_COHORT:
             raise LayoutInvalid(f"a cohort of {cohort} is not possible; use 1 to {MAXIMUM_COHORT}.")
         if not 1 <= len(specs) <= MAXIMUM_VECTORS:
@@ -149,14 +179,16 @@ class Layout:
             raise LayoutInvalid(f"the vector {repeated[0]!r} is described twice; give each its own name.")
         # The first 64-bit word is the check word, see the module's docstring.
         used = {bits: int(bits == 64) for bits in WORD_WIDTHS}
-        segments = []
-        for spec in specs:
-            word_bits, lanes = _pack(spec, cohort)
-            segments.append(Segment(spec=spec, lanes=lanes, word_bits=word_bits, first_word=used[word_bits]))
+        packed = [_pack(spec, cohort) if slot_bits is None else _pack_slots(spec, cohort, slot_bits) for spec in specs]
+        segments: dict[int, Segment] = {}
+        # In slots the vectors whose sums are too wide for one come first; otherwise the order is that of the specs.
+        for i in sorted(range(len(specs)), key=lambda i: slot_bits is not None and packed[i][1].bits <= slot_bits):
+            word_bits, lanes = packed[i]
+            segments[i] = Segment(spec=specs[i], lanes=lanes, word_bits=word_bits, first_word=used[word_bits])
             used[word_bits] += lanes.words
         runs = tuple(WordRun(bits=bits, count=count) for bits, count in used.items() if count)
-        shape = RingShape(layout_digest=_digest(specs, cohort), runs=runs)
-        return cls(tuple(specs), cohort, tuple(segments), shape)
+        shape = RingShape(layout_digest=_digest(specs, cohort, slot_bits), runs=runs)
+        return cls(tuple(specs), cohort, tuple(segments[i] for i in range(len(specs))), shape, slot_bits)
 
     @property
     def digest(self) -> bytes:
@@ -167,6 +199,13 @@ class Layout:
     def wire_bytes(self) -> int:
         """Size of one encoded contribution."""
         return self.shape.wire_bytes
+
+    @property
+    def wide_words(self) -> int:
+        """In slots: how many words from the first on, the check word among them, may use all 64 bits."""
+        if self.slot_bits is None:
+            return self.shape.runs[0].count
+        return 1 + sum(part.lanes.words for part in self.segments if part.lanes.bits > self.slot_bits)
 
     def encode(self, values: Mapping[str, NDArray[Any]], *, generator: np.random.Generator) -> Encoded:
         """Clip, round and pack one member's values.
@@ -185,9 +224,11 @@ class Layout:
             view = words.views[self._run_index(segment)]
             job = LaneValues(
                 lanes=segment.lanes,
+                lowest=segment.spec.lowest,
                 bound=segment.spec.bound,
                 step=segment.spec.resolution,
                 levels=segment.spec.levels,
+                zero=segment.spec.zero_level,
             )
             count = encode_lanes(
                 job, values[segment.spec.name], view=view, first_word=segment.first_word, generator=generator
@@ -225,7 +266,8 @@ class Layout:
 
     def _decode_segment(self, segment: Segment, run: NDArray[Any], count: int) -> NDArray[np.float64]:
         part = run[segment.first_word : segment.first_word + segment.lanes.words]
-        total = decode_lanes(segment.lanes, part, count=count, levels=segment.spec.levels)
+        spec = segment.spec
+        total = decode_lanes(segment.lanes, part, most=count * spec.highest_level, zero=count * spec.zero_level)
         if total is None:
             raise SumInconsistent(
                 f"the sum of vector {segment.spec.name!r} is larger than {count} contributions can give: "
@@ -252,7 +294,7 @@ class Layout:
 
 def _pack(spec: VectorSpec, cohort: int) -> tuple[int, Lanes]:
     """The word width and lanes that need the fewest bytes; of equals the machine's own widths first."""
-    lane_bits = (2 * spec.levels * cohort).bit_length()
+    lane_bits = (spec.highest_level * cohort).bit_length()
     best: tuple[tuple[int, bool], int, Lanes] | None = None
     for bits in (32, 64, 16, 24):
         per_word = min(bits // lane_bits, spec.length)
@@ -263,18 +305,32 @@ def _pack(spec: VectorSpec, cohort: int) -> tuple[int, Lanes]:
         if best is None or cost < best[0]:
             best = (cost, bits, lanes)
     if best is None:
-        raise LayoutInvalid(
-            f"the sum of vector {spec.name!r} over {cohort} members needs {lane_bits} bits; 64 is the most. "
-            "Choose a coarser resolution or a smaller bound."
-        )
+        raise _too_wide(spec, cohort, lane_bits)
     return best[1], best[2]
 
 
-def _digest(specs: Sequence[VectorSpec], cohort: int) -> bytes:
-    out = hashlib.sha256(_LABEL)
+def _pack_slots(spec: VectorSpec, cohort: int, slot_bits: int) -> tuple[int, Lanes]:
+    """As many lanes as a slot holds; a sum too wide for a slot takes a word alone."""
+    lane_bits = (2 * spec.levels * cohort).bit_length()
+    if lane_bits > 64:
+        raise _too_wide(spec, cohort, lane_bits)
+    per_word = max(1, min(slot_bits // lane_bits, spec.length))
+    return 64, Lanes(bits=lane_bits, per_word=per_word, length=spec.length)
+
+
+def _too_wide(spec: VectorSpec, cohort: int, lane_bits: int) -> LayoutInvalid:
+    return LayoutInvalid(
+        f"the sum of vector {spec.name!r} over {cohort} members needs {lane_bits} bits; 64 is the most. "
+        "Choose a coarser resolution or a smaller bound."
+    )
+
+
+def _digest(specs: Sequence[VectorSpec], cohort: int, slot_bits: int | None) -> bytes:
+    out = hashlib.sha256(_LABEL if slot_bits is None else _SLOT_LABEL + bytes([slot_bits]))
     out.update(struct.pack(">II", cohort, len(specs)))
     for spec in specs:
         name = spec.name.encode("ascii")
-        out.update(struct.pack(">H", len(name)) + name)
+        # A name's length needs 8 of its 16 bits; the highest says that there are no negative values.
+        out.update(struct.pack(">H", len(name) | (0 if spec.signed else 1 << 15)) + name)
         out.update(struct.pack(">Qdd", spec.length, spec.bound, spec.resolution))
     return out.digest()

@@ -46,11 +46,13 @@ from fedseal_crypto.masking._messages import (
     ClientMessage,
     Confirmation,
     Confirmations,
+    HiddenInput,
     MaskedInput,
     MaskedInputHeader,
     MemberNonce,
     Opening,
     Openings,
+    ReceivedMessage,
     RevealedShare,
     Roster,
     RosterDigests,
@@ -82,6 +84,7 @@ from fedseal_crypto.masking._thresholds import (
     GroupParameters,
     attempt_is_dead,
     choose_parameters,
+    least_difference,
 )
 from fedseal_crypto.masking._wire import decode_message
 from fedseal_crypto.masking._wire_read import DecodeLimits
@@ -114,6 +117,7 @@ __all__ = [
     "EarlyMessage",
     "EquivocationDetected",
     "GroupParameters",
+    "HiddenInput",
     "HistoryRefused",
     "IdentityMismatch",
     "InputRefused",
@@ -133,6 +137,7 @@ __all__ = [
     "ParametersInvalid",
     "Party",
     "ProtocolViolation",
+    "ReceivedMessage",
     "RevealedShare",
     "RingSum",
     "Roster",
@@ -162,5 +167,6 @@ __all__ = [
     "choose_parameters",
     "decode_message",
     "describe_parameters",
+    "least_difference",
     "run_round",
 ]

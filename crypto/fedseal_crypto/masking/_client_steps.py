@@ -29,7 +29,6 @@ from fedseal_crypto.masking._messages import (
 )
 from fedseal_crypto.masking._parameters import DIGEST_SIZE, MAXIMUM_ABANDONED, ClientId, MemberIndex, RoundParameters
 from fedseal_crypto.masking._session import Session
-from fedseal_crypto.masking._shamir import split_secret
 from fedseal_crypto.masking._shares import (
     SharePair,
     channel_key,
@@ -40,6 +39,7 @@ from fedseal_crypto.masking._shares import (
 )
 from fedseal_crypto.masking._states import Step
 from fedseal_crypto.secret import SecretBytes
+from fedseal_crypto.shamir import split_secret
 
 
 def sorted_abandonments(contexts: Iterable[bytes]) -> tuple[bytes, ...]:

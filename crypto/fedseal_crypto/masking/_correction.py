@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from itertools import chain, combinations, islice
 from typing import final
 
-from fedseal_crypto.masking._shamir import PRIME, ShareInvalid, lagrange_at, recover_secret, share_value
+from fedseal_crypto.shamir import PRIME, ShareInvalid, lagrange_at, recover_secret, share_value
 
 _MOST_SUBSETS = 500  # about half a second at 100 holders
 

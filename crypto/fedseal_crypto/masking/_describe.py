@@ -104,11 +104,19 @@ def _encoding(request: CohortRequest) -> tuple[Chosen, ...]:
     lanes = segment.lanes
     size = lanes.words * segment.word_bits / 8 / spec.length
     packing = "lanes after BatchCrypt (Zhang et al., ATC 2020)"
+    clip, most = ("values beyond ±B", "2·M·n") if spec.signed else ("values below 0 and above B", "M·n")
     rows = (
-        ("clip", "B", spec.bound, "", "stated by the method", "values beyond ±B are clipped and counted"),
+        ("clip", "B", spec.bound, "", "stated by the method", f"{clip} are clipped and counted"),
         ("resolution", "r", spec.resolution, "", "stated by the method", "the error of one value is below r"),
-        ("levels on each side of zero", "M", spec.levels, "", "ceil(B / r)", _HERE),
-        ("lane", "b", lanes.bits, "bits", "bit length of 2·M·n: a sum of n values never wraps", packing),
+        (
+            "levels on each side of zero" if spec.signed else "levels above zero",
+            "M",
+            spec.levels,
+            "",
+            "ceil(B / r)",
+            _HERE,
+        ),
+        ("lane", "b", lanes.bits, "bits", f"bit length of {most}: a sum of n values never wraps", packing),
         ("ring word", "", segment.word_bits, "bits", "of 16, 24, 32, 64 the one that needs fewest bytes", packing),
         ("values in a word", "", lanes.per_word, "values", "floor(word / b)", packing),
         ("upload of a value", "", size, "bytes", "words · width / values", _HERE),

@@ -21,7 +21,7 @@ class ClientLimits:
         corrupted_fraction: γ, in [0, 1): members that may collude with the server.
         dropout_fraction: δ, in [0, 1): members that may leave; shapes the sparse graph.
         minimum_difference: Two sums over the same broadcast must have the same contributors, or differ by at
-            least this many; at least 2. See `_survivors`.
+            least this many; at least 2. Two more than may collude are needed in any case. See `_survivors`.
 
     Raises:
         ParametersInvalid: One is out of range.

@@ -183,6 +183,10 @@ class MaskedInputHeader(Message):
         """The whole input, once the ring bytes have arrived."""
         return MaskedInput(header=self, words=words)
 
+    def hidden(self) -> "HiddenInput":
+        """The input without its words, where these travel encrypted to somebody else."""
+        return HiddenInput(header=self)
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +215,19 @@ class MaskedInput:
     def signature(self) -> bytes:
         """The sender's signature."""
         return self.header.signature
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HiddenInput:
+    """The header of a masked vector that the server does not see: it is inside a ciphertext of the sum."""
+
+    header: MaskedInputHeader
+
+    @property
+    def client(self) -> ClientId:
+        """The sender."""
+        return self.header.client
 
 
 @final
@@ -289,6 +306,9 @@ class Unmasking(Message):
 
 ClientMessage = Advertisement | Opening | ShareBundle | MaskedInput | Confirmation | Unmasking
 """What a server receives; on the wire a `MaskedInput` is its header and the ring bytes."""
+
+ReceivedMessage = ClientMessage | HiddenInput
+"""As `ClientMessage`, with what a server of hidden inputs gets instead of masked vectors."""
 
 ServerMessage = Roster | RosterDigests | Openings | ShareDelivery | Survivors | Confirmations
 """What a member receives."""

@@ -21,7 +21,7 @@ from fedseal_crypto.identity import PublicIdentity
 from fedseal_crypto.masking._errors import CallOutOfOrder, ConflictingMessage, RoundFailed, Violation
 from fedseal_crypto.masking._instructions import message_for, message_for_all
 from fedseal_crypto.masking._members import Members, check_new_keys
-from fedseal_crypto.masking._messages import Advertisement, ClientMessage, MaskedInput, ServerMessage
+from fedseal_crypto.masking._messages import Advertisement, HiddenInput, MaskedInput, ReceivedMessage, ServerMessage
 from fedseal_crypto.masking._parameters import ClientId, MemberIndex, RoundParameters
 from fedseal_crypto.masking._progress import (
     Kept,
@@ -32,7 +32,7 @@ from fedseal_crypto.masking._progress import (
     present_and_needed,
 )
 from fedseal_crypto.masking._recovery import RingSum, remove_masks
-from fedseal_crypto.masking._server_checks import check_message, check_turn, step_of
+from fedseal_crypto.masking._server_checks import check_kind, check_message, check_turn, step_of
 from fedseal_crypto.masking._states import SERVER_TRANSITIONS, SPARSE_SERVER_TRANSITIONS, ServerEvent, Step
 
 
@@ -43,13 +43,18 @@ class MaskingServer:
     Args:
         parameters: What it proposed to the members.
         members: The certified identity of every member of the roster.
+        hidden: Whether the masked vectors travel inside ciphertexts to somebody who opens their sum. The result
+            is then minus the sum of the masks, to be added to that.
 
     Raises:
         ParametersInvalid: A member has no identity.
     """
 
-    def __init__(self, parameters: RoundParameters, members: Mapping[ClientId, PublicIdentity]) -> None:
+    def __init__(
+        self, parameters: RoundParameters, members: Mapping[ClientId, PublicIdentity], *, hidden: bool = False
+    ) -> None:
         self._members = Members(parameters, members)
+        self._hidden = hidden
         self._progress = first_progress(parameters)
         self._table = SPARSE_SERVER_TRANSITIONS if self._progress.sparse else SERVER_TRANSITIONS
         self._received = Received()
@@ -109,7 +114,7 @@ class MaskingServer:
         """
         self._gone |= {self._members.index(client, self.step)}
 
-    def receive(self, message: ClientMessage) -> None:
+    def receive(self, message: ReceivedMessage) -> None:
         """Check a member's message and keep it; the same message again changes nothing.
 
         Raises:
@@ -117,7 +122,7 @@ class MaskingServer:
         """
         step = step_of(message)
         sender = self._members.index(message.client, step)
-        kept: Kept = message.header if isinstance(message, MaskedInput) else message
+        kept: Kept = message.header if isinstance(message, MaskedInput | HiddenInput) else message
         earlier = self._received.of(step).get(sender)
         if earlier == kept:
             return
@@ -131,11 +136,14 @@ class MaskingServer:
                 )
             )
         check_turn(self._progress, sender, message)
+        check_kind(message, hidden=self._hidden)
         check_message(self._progress, self._members, message)
         if isinstance(message, Advertisement):
             check_new_keys(message, self._received.keys)
         if isinstance(message, MaskedInput):
             self._add(message.words)
+        elif isinstance(message, HiddenInput):
+            self._total = self._total or RingVector.zeros(self.parameters)
         self._received.keep(sender, kept)
 
     def instruction_for(self, client: ClientId) -> ServerMessage | None:

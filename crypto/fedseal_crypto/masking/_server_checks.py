@@ -20,10 +20,12 @@ from fedseal_crypto.masking._errors import (
 from fedseal_crypto.masking._members import Members, check_context, check_keys
 from fedseal_crypto.masking._messages import (
     Advertisement,
-    ClientMessage,
     Confirmation,
+    HiddenInput,
     MaskedInput,
+    MaskedInputHeader,
     Opening,
+    ReceivedMessage,
     ShareBundle,
     Unmasking,
 )
@@ -37,17 +39,18 @@ _STEPS: Mapping[type, Step] = {
     Opening: Step.REVEAL,
     ShareBundle: Step.SHARE,
     MaskedInput: Step.MASK,
+    HiddenInput: Step.MASK,
     Confirmation: Step.CONFIRM,
     Unmasking: Step.UNMASK,
 }
 
 
-def step_of(message: ClientMessage) -> Step:
+def step_of(message: ReceivedMessage) -> Step:
     """The step a message belongs to."""
     return _STEPS[type(message)]
 
 
-def check_turn(progress: Progress, sender: MemberIndex, message: ClientMessage) -> None:
+def check_turn(progress: Progress, sender: MemberIndex, message: ReceivedMessage) -> None:
     """Refuse a message that does not belong to the step being collected, or not from this member.
 
     Raises:
@@ -78,7 +81,24 @@ def check_turn(progress: Progress, sender: MemberIndex, message: ClientMessage) 
         )
 
 
-def check_message(progress: Progress, members: Members, message: ClientMessage) -> None:
+def check_kind(message: ReceivedMessage, *, hidden: bool) -> None:
+    """Refuse a masked vector in the clear where it belongs inside a ciphertext, and the other way round.
+
+    Raises:
+        InputRefused: It is of the other kind.
+    """
+    if isinstance(message, MaskedInput if hidden else HiddenInput):
+        raise InputRefused(
+            Violation(
+                step=Step.MASK,
+                party=message.client,
+                got="a masked vector in the clear" if hidden else "a masked vector inside a ciphertext",
+                expected="what the job's protection asks",
+            )
+        )
+
+
+def check_message(progress: Progress, members: Members, message: ReceivedMessage) -> None:
     """Check one message completely, against what closed steps have fixed.
 
     Raises:
@@ -93,6 +113,8 @@ def check_message(progress: Progress, members: Members, message: ClientMessage) 
             _check_bundle(progress, members, message)
         case MaskedInput():
             _check_input(progress, members, message)
+        case HiddenInput():
+            _check_header(progress, members, message.header)
         case Confirmation():
             _check_confirmation(progress, members, message)
         case Unmasking():
@@ -134,9 +156,13 @@ def _check_bundle(progress: Progress, members: Members, message: ShareBundle) ->
         )
 
 
+def _check_header(progress: Progress, members: Members, header: MaskedInputHeader) -> None:
+    check_context(header.context, progress.context, step=Step.MASK, party=header.client)
+    members.check_signature(header, Step.MASK)
+
+
 def _check_input(progress: Progress, members: Members, message: MaskedInput) -> None:
-    check_context(message.context, progress.context, step=Step.MASK, party=message.client)
-    members.check_signature(message.header, Step.MASK)
+    _check_header(progress, members, message.header)
     # The cheap test first: a vector of another layout must not cost a pass over it.
     if message.words.shape != progress.parameters.shape:
         raise InputRefused(

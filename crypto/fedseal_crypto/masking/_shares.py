@@ -16,9 +16,9 @@ from fedseal_crypto.masking._keystream import MASK_KEY_SIZE
 from fedseal_crypto.masking._labels import Usage, derive_key, field, label, tagged_hash
 from fedseal_crypto.masking._messages import Advertisement
 from fedseal_crypto.masking._parameters import ClientId, MemberIndex
-from fedseal_crypto.masking._shamir import SHARE_SIZE
 from fedseal_crypto.masking._states import Step
 from fedseal_crypto.secret import SecretBytes
+from fedseal_crypto.shamir import SHARE_SIZE
 
 
 @final

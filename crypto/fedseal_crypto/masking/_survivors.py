@@ -12,8 +12,9 @@ Survivors (U3):
 
 6. no earlier sum that this node took part in over the same broadcast has nearly the same contributors: if
    they differ by 1 to m - 1 members, the difference of the two sums is a sum over those few (Pasquini et al.,
-   "Eluding secure aggregation", CCS 2022; So et al., "Securing secure aggregation", AAAI 2023). An equal set
-   is no leak by itself, and sums over different broadcasts are of different inputs.
+   "Eluding secure aggregation", CCS 2022; So et al., "Securing secure aggregation", AAAI 2023). m is the
+   node's own and at least c + 2, since c of the few may collude. An equal set is no leak by itself, and sums over
+   different broadcasts are of different inputs.
 
 Confirmations:
 1. each is of a different survivor among the holders of this member's secrets, with a valid signature;
@@ -42,6 +43,7 @@ from fedseal_crypto.masking._parameters import ClientId, MemberIndex
 from fedseal_crypto.masking._session import Session
 from fedseal_crypto.masking._shares import SharePair
 from fedseal_crypto.masking._states import Step
+from fedseal_crypto.masking._thresholds import least_difference
 
 
 def check_survivors(
@@ -94,21 +96,22 @@ def check_history(
         session: This member's view.
         survivors: The proposed ones.
         earlier: Survivors of sums over the same broadcast to which this node may have revealed shares.
-        minimum_difference: m.
+        minimum_difference: the node's own m; c + 2 counts if it is more.
 
     Raises:
         HistoryRefused: 1 to m - 1 members are in one of the two sets only.
     """
+    least = least_difference(minimum_difference=minimum_difference, corrupted=session.parameters.corrupted)
     names = frozenset(session.parameters.roster[i] for i in survivors)
     for before in earlier:
         apart = names ^ before
-        if 0 < len(apart) < minimum_difference:
+        if 0 < len(apart) < least:
             raise HistoryRefused(
                 Violation(
                     step=Step.CONFIRM,
                     party=COORDINATOR,
                     got=f"survivors that differ from an earlier sum's by {', '.join(sorted(apart))} only",
-                    expected=f"the same ones, or at least {minimum_difference} different members",
+                    expected=f"the same ones, or at least {least} different members",
                 )
             )
 

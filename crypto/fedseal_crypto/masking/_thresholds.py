@@ -117,6 +117,15 @@ def smallest_sum(*, threshold: int, minimum_cohort: int, corrupted: int) -> int:
     return max(threshold, minimum_cohort, corrupted + 2)
 
 
+def least_difference(*, minimum_difference: int, corrupted: int) -> int:
+    """By how many members two comparable sums must differ unless they are over the same ones.
+
+    Subtracting the sums gives a sum over the members that are in one of them only. Those who collude know their own
+    part of it, so that two more are needed, as in `smallest_sum`.
+    """
+    return max(minimum_difference, corrupted + 2)
+
+
 def attempt_is_dead(declared: AbstractSet[str], *, holders: AbstractSet[str], corrupted: int, threshold: int) -> bool:
     """Whether an attempt can never be unmasked any more.
 

@@ -27,8 +27,8 @@ from fedseal_crypto.masking._messages import (
     Unmasking,
 )
 from fedseal_crypto.masking._parameters import DIGEST_SIZE, MAXIMUM_ABANDONED, NAME_SIZE, ClientId, MemberIndex
-from fedseal_crypto.masking._shamir import SHARE_SIZE
 from fedseal_crypto.masking._thresholds import LARGEST_ROSTER
+from fedseal_crypto.shamir import SHARE_SIZE
 
 KEY_SIZE = 32
 SIGNATURE_SIZE = 64

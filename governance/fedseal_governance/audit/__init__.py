@@ -5,7 +5,7 @@ and `verify_proof` need nothing but public keys. The entry's rules are in `entri
 `_bundle_format`.
 """
 
-from fedseal_governance.audit.bundle import Exported
+from fedseal_governance.audit.bundle import Exported, verifier_source
 from fedseal_governance.audit.check import CheckedLog, check_log
 from fedseal_governance.audit.checkpoints import SignedCheckpoint
 from fedseal_governance.audit.entries import CLOCK_SET_BACK, CLOCK_TOLERANCE, Entry
@@ -22,10 +22,13 @@ from fedseal_governance.audit.errors import (
     LeavesWrong,
     NotCovered,
     ProofWrong,
+    ReconcileRefused,
     RolledBack,
 )
+from fedseal_governance.audit.links import LogLink, link_now
 from fedseal_governance.audit.log import AuditLog
 from fedseal_governance.audit.proofs import InclusionProof, ProvenEntry, verify_proof
+from fedseal_governance.audit.reconcile import Finding, Reconciliation, reconcile
 from fedseal_governance.audit.verify import Verified, verify_bundle
 from fedseal_governance.audit.witness import SeenCheckpoint, Witness
 
@@ -43,19 +46,26 @@ __all__ = [
     "EntryWrong",
     "ExportRefused",
     "Exported",
+    "Finding",
     "ForkDetected",
     "InclusionProof",
     "KeyMissing",
     "LeavesWrong",
+    "LogLink",
     "NotCovered",
     "ProofWrong",
     "ProvenEntry",
+    "ReconcileRefused",
+    "Reconciliation",
     "RolledBack",
     "SeenCheckpoint",
     "SignedCheckpoint",
     "Verified",
     "Witness",
     "check_log",
+    "link_now",
+    "reconcile",
+    "verifier_source",
     "verify_bundle",
     "verify_proof",
 ]

@@ -8,6 +8,7 @@ A bundle is a folder or a zip file with exactly these members:
 - `checkpoint`: the signed note over all entries, with the witnesses' cosignatures;
 - `keys.txt`: verifier keys, one a line: the log's first, then those of the witnesses that cosigned;
 - `README.txt`: this, for a person who finds the bundle years later;
+- `verify.py`: a verifier that needs neither fedseal nor anything but the package `cryptography` (`verifier`);
 - `documents/<sha256>`: documents that entries refer to by digest, under their digests.
 """
 
@@ -18,6 +19,7 @@ LEAVES: Final = "leaves"
 CHECKPOINT: Final = "checkpoint"
 KEYS: Final = "keys.txt"
 README: Final = "README.txt"
+VERIFIER: Final = "verify.py"
 DOCUMENTS: Final = "documents/"
 
 REQUIRED: Final = frozenset({ENTRIES, CHECKPOINT, KEYS})
@@ -42,7 +44,12 @@ This is one party's audit log up to one signed checkpoint. To verify it with fed
 
     fedseal audit verify THIS_BUNDLE
 
-It can be verified without fedseal, from this text alone:
+Without fedseal, with Python 3.11 and the package cryptography (about 300 lines, written to be read):
+
+    python verify.py THIS_BUNDLE
+
+Who made the bundle also put verify.py into it. If you doubt them, take it from a source that you trust:
+`fedseal audit verifier --out verify.py` writes the same file. Or write your own, from this text alone:
 
 entries.jsonl
     One entry a line: a JSON object in RFC 8785 canonical form with the fields seq (from 0 without gaps), time
@@ -63,5 +70,6 @@ keys.txt
     example from certificates issued by the federation's authority.
 documents/
     Documents that entries name by digest. Each file's name is the SHA-256 of its bytes in lower-case
-    hexadecimal, and occurs in at least one entry. A document may be absent; its digest in the log remains.
+    hexadecimal, and occurs in at least one entry. A document may be absent; its digest in the log remains. An
+    entry of the type document.removed says which document was deleted, when, by whom and under which rule.
 """

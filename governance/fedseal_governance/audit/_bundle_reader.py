@@ -5,6 +5,7 @@ members and names that occur twice are refused; every read is bounded by the cal
 bundle claims.
 """
 
+import os
 import re
 import stat
 import zipfile
@@ -18,8 +19,11 @@ from fedseal_governance.audit import _bundle_format as form
 from fedseal_governance.audit.errors import BundleMalformed
 
 _DOCUMENT = re.compile(r"documents/[0-9a-f]{64}")
-_KNOWN = form.REQUIRED | {form.LEAVES, form.README}
+_KNOWN = form.REQUIRED | {form.LEAVES, form.README, form.VERIFIER}
 _MAX_MEMBERS = form.MAX_DOCUMENTS + 1000  # some unknown files are tolerated, such as a file browser's
+_MAX_DIRECTORY = 256 * _MAX_MEMBERS  # bytes of a zip file's list of members; a document's line has 118 or 138
+_ZIP_TAIL = 65_535 + 22 + 76  # longest comment, end record, and the two records for large files before it
+_ZIP64_ENDS = 56 + 20  # end record for large files and its locator
 _ENCRYPTED = 0x1  # general-purpose flag of a zip member
 
 READ_FAULTS = (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
@@ -89,6 +93,7 @@ def opened_bundle(path: Path) -> Iterator[BundleReader]:
         yield BundleReader(_folder_members(path))
         return
     try:
+        _require_small_directory(path)
         archive = zipfile.ZipFile(path)
     except READ_FAULTS as error:
         raise BundleMalformed(f"{path} is neither a folder nor a readable zip file: {error}") from error
@@ -127,6 +132,29 @@ def _file_opener(path: Path) -> Callable[[], IO[bytes]]:
         return path.open("rb")
 
     return opener
+
+
+def _require_small_directory(path: Path) -> None:
+    """Refuse a zip file whose list of members would fill the memory: the library reads it whole.
+
+    Looked at are the end records (APPNOTE 6.3.10, sections 4.3.14 and 4.3.16) where the library looks for them.
+
+    Raises:
+        BundleMalformed: The list is larger than that of the largest bundle.
+    """
+    with path.open("rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, size - _ZIP_TAIL))
+        tail = stream.read(_ZIP_TAIL)
+    end = tail.rfind(b"PK\x05\x06")
+    if end < 0 or len(tail) < end + 22:
+        return  # not a zip file; the library says so
+    listed = int.from_bytes(tail[end + 12 : end + 16], "little")
+    large = end - _ZIP64_ENDS
+    if large >= 0 and tail[large : large + 4] == b"PK\x06\x06":
+        listed = max(int.from_bytes(tail[large + 40 : large + 48], "little"), listed if listed < 0xFFFFFFFF else 0)
+    if listed > _MAX_DIRECTORY:
+        raise BundleMalformed(f"{path.name} lists more files than a bundle can have.")
 
 
 def _zip_members(archive: zipfile.ZipFile) -> dict[str, Callable[[], IO[bytes]]]:

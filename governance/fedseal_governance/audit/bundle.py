@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -106,6 +107,11 @@ def write_bundle(
     return Exported(path=target, size=latest.size, later=total - latest.size, documents=len(documents))
 
 
+def verifier_source() -> bytes:
+    """The verifier that each bundle holds as `verify.py`."""
+    return files(__package__).joinpath("verifier.py").read_bytes()
+
+
 def _require_documents(documents: Mapping[Digest, bytes]) -> None:
     if len(documents) > form.MAX_DOCUMENTS:
         raise ExportRefused(f"there are {len(documents)} documents; the limit is {form.MAX_DOCUMENTS}.")
@@ -127,6 +133,7 @@ def _write(sink: _Sink, session: Session, latest: SignedCheckpoint, documents: M
     _write_lines(sink, form.CHECKPOINT, [latest.note.encode()])
     _write_lines(sink, form.KEYS, [f"{vkey}\n".encode() for vkey in latest.vkeys])
     _write_lines(sink, form.README, [form.README_TEXT.encode()])
+    _write_lines(sink, form.VERIFIER, [verifier_source()])
     for digest in sorted(documents):
         _write_lines(sink, form.DOCUMENTS + digest, [documents[digest]])
 

@@ -43,6 +43,12 @@ CLOCK_TOLERANCE = timedelta(seconds=60)
 CLOCK_SET_BACK = "log.clock_set_back"
 """The type of the entry that admits a smaller time."""
 
+KEY_CHANGED = "log.key_changed"
+"""The type of the entry from which on checkpoints are signed with another key."""
+
+REMOVED = "document.removed"
+"""The type of the entry that remains of a deleted document."""
+
 _FIELDS = frozenset({"seq", "time", "log", "type", "actor", "subject", "details"})
 _TYPE = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)+")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
@@ -177,7 +183,7 @@ def _require_payload_free(entry_type: str, details: Mapping[str, object]) -> Non
 
 
 def _require_short(entry_type: str, text: str) -> None:
-    if len(text) > MAX_TEXT or _ENCODED.search(text) is not None:
+    if len(text) > MAX_ENCODED and (len(text) > MAX_TEXT or _ENCODED.search(text) is not None):
         raise EntryRefused(
             f"a text of {len(text)} characters in a {entry_type} entry is too long or looks like encoded "
             "binary; put it into a document and name its digest."

@@ -4,6 +4,7 @@ RefusedError
 ├── EntryRefused            an entry that the format forbids; nothing was written
 ├── NotCovered              no checkpoint covers what was asked for yet
 ├── KeyMissing              the log was opened for reading or appending only
+├── ReconcileRefused        two logs that cannot be compared
 └── ExportRefused           the export cannot be made as asked; nothing was written
 TamperError
 └── AuditError              evidence does not verify; `entry` is the first wrong one, if it can be told
@@ -34,6 +35,10 @@ class KeyMissing(RefusedError):
 
 class ExportRefused(RefusedError):
     """The export cannot be made as asked; nothing was written."""
+
+
+class ReconcileRefused(RefusedError):
+    """The two logs are not of two parties of one federation."""
 
 
 class AuditError(TamperError):

@@ -6,6 +6,7 @@ Rules kept here:
 2. Every append first locks the head's row, so that sequence numbers have no gaps and two processes never
    append to the same tree.
 3. A checkpoint is signed only after the stored tree was found to begin with the last one signed.
+4. The log goes on under a new key; its first checkpoint under that key commits to an entry that names both keys.
 
 Reference: RFC 9162 (tree), C2SP tlog-checkpoint. Left out: who may read; witnessing
 others (`witness`).
@@ -40,6 +41,7 @@ from fedseal_governance.audit.checkpoints import SignedCheckpoint, latest_checkp
 from fedseal_governance.audit.entries import (
     CLOCK_SET_BACK,
     CLOCK_TOLERANCE,
+    KEY_CHANGED,
     Entry,
     shown_time,
     whole_milliseconds,
@@ -149,6 +151,8 @@ class AuditLog:
     def checkpoint(self, session: Session, now: datetime) -> str:
         """Sign the log as it is now; the same note again while nothing was appended.
 
+        When the party's key has changed since the last checkpoint, an entry `log.key_changed` says so first.
+
         Args:
             session: A writing session.
             now: Kept beside the checkpoint, which itself has no time.
@@ -168,7 +172,10 @@ class AuditLog:
         latest = self.latest_checkpoint(session)
         if latest is not None:
             self._require_extends(latest, head.size, store)
-            if latest.size == head.size:
+            if latest.vkeys[0] != self._signer.verifier.vkey:
+                self._note_new_key(session, latest.vkeys[0], self._signer.verifier.vkey, now)
+                head = self._locked_head(connection)
+            elif latest.size == head.size:
                 return latest.note
         root = merkle.root_at(head.size, store)
         note = sign_checkpoint(Checkpoint(origin=self.origin, size=head.size, root=root), self._signer)
@@ -255,6 +262,11 @@ class AuditLog:
         if latest is None:
             raise NotCovered(f"the log {self.origin} has no checkpoint yet; make one before exporting.")
         return write_bundle(session, latest, target, documents)
+
+    def _note_new_key(self, session: Session, previous: str, following: str, now: datetime) -> None:
+        """Write down that checkpoints are signed with another key from here on; verifier keys without their names."""
+        keys = {"previous": previous.split("+", 2)[2], "following": following.split("+", 2)[2]}
+        self.append(session, time=now, type=KEY_CHANGED, actor=self.origin, subject=self.origin, details=keys)
 
     def _set_back_entry(self, seq: int, moment: datetime, previous: datetime) -> Entry:
         return Entry(

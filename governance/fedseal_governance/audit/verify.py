@@ -31,7 +31,7 @@ from fedseal_crypto.notes import Checkpoint, NoteVerifier, VerifiedSignature
 from fedseal_governance.audit import _bundle_format as form
 from fedseal_governance.audit._bundle_reader import BundleReader, opened_bundle
 from fedseal_governance.audit._keys import CheckedCheckpoint, check_checkpoint
-from fedseal_governance.audit.entries import MAX_ENTRY, Entry, follows
+from fedseal_governance.audit.entries import MAX_ENTRY, REMOVED, Entry, follows
 from fedseal_governance.audit.errors import (
     BundleMalformed,
     DocumentWrong,
@@ -42,6 +42,26 @@ from fedseal_governance.audit.errors import (
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
 _LEAF_LINE = re.compile(rb"[0-9a-f]{64}\n")
 _CHUNK = 1024 * 1024  # bytes of a document read at a time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovedDocument:
+    """A document whose deletion the log records; its digest remains.
+
+    Attributes:
+        subject: `document/<digest>`.
+        kind: What it was, such as `model`.
+        actor: Who deleted it.
+        reason: Under which rule.
+        entry: The entry that says so.
+    """
+
+    subject: str
+    kind: str
+    time: datetime
+    actor: str
+    reason: str
+    entry: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +79,7 @@ class Verified:
         last_time: Of the last entry.
         documents: Digests of the documents in the bundle.
         unknown_files: Files that are not part of the format and that nothing is said about.
+        removed: Documents that were deleted since, as the log says.
     """
 
     origin: str
@@ -71,6 +92,7 @@ class Verified:
     last_time: datetime | None
     documents: tuple[Digest, ...]
     unknown_files: tuple[str, ...]
+    removed: tuple[RemovedDocument, ...] = ()
 
 
 def verify_bundle(path: Path, *, keys: Iterable[NoteVerifier] | None = None) -> Verified:
@@ -103,6 +125,7 @@ class _Walk:
         self.named_by: dict[str, int | None] = dict.fromkeys(documents)
         self.first_time: datetime | None = None
         self.last_time: datetime | None = None
+        self.removed: list[RemovedDocument] = []
 
     def take(self, seq: int, data: bytes) -> None:
         """Steps (5) and the first half of (6) for one entry.
@@ -122,6 +145,17 @@ class _Walk:
         self.first_time = self.first_time or entry.time
         if self.named_by:
             self._note_documents(seq, data)
+        if entry.type == REMOVED:
+            self.removed.append(
+                RemovedDocument(
+                    subject=entry.subject,
+                    kind=str(entry.details.get("what", "")),
+                    time=entry.time,
+                    actor=entry.actor,
+                    reason=str(entry.details.get("reason", "")),
+                    entry=seq,
+                )
+            )
 
     def _note_documents(self, seq: int, data: bytes) -> None:
         for found in _DIGEST.findall(data):
@@ -135,11 +169,11 @@ def _lines(text: str) -> list[str]:
 
 
 def _leaves(bundle: BundleReader) -> Iterator[Hash]:
+    """The listed hashes; a line that is none gives an empty one, which fits no root."""
     with bundle.open(form.LEAVES) as stream:
         while line := stream.readline(form.MAX_LEAF_LINE):
-            if _LEAF_LINE.fullmatch(line) is None:
-                return
-            yield Hash(bytes.fromhex(line[:-1].decode("ascii")))
+            right = _LEAF_LINE.fullmatch(line) is not None
+            yield Hash(bytes.fromhex(line[:-1].decode("ascii")) if right else b"")
 
 
 def _leaves_fit(bundle: BundleReader, checkpoint: Checkpoint) -> bool:
@@ -156,7 +190,7 @@ def _leaves_fit(bundle: BundleReader, checkpoint: Checkpoint) -> bool:
     return merkle.root(counted()) == checkpoint.root and count == checkpoint.size
 
 
-def _entry_lines(stream: IO[bytes]) -> Iterator[bytes]:
+def entry_lines(stream: IO[bytes]) -> Iterator[bytes]:
     """Each line without its newline; one that is too long or not ended is given so that it fits no hash."""
     while line := stream.readline(MAX_ENTRY + 1):
         yield line[:-1] if line.endswith(b"\n") else line + b"\x00"
@@ -167,7 +201,7 @@ def _compare_entries(bundle: BundleReader, walk: _Walk) -> None:
     seq = 0
     try:
         with bundle.open(form.ENTRIES) as stream:
-            pairs = zip_longest(_entry_lines(stream), _leaves(bundle))
+            pairs = zip_longest(entry_lines(stream), _leaves(bundle))
             for seq, (data, leaf) in enumerate(pairs):
                 if data is None or leaf is None or leaf_hash(data) != leaf:
                     raise _displaced(seq, data, leaf, next(pairs, (None, None)), walk.checkpoint)
@@ -205,7 +239,7 @@ def _compare_roots(bundle: BundleReader, walk: _Walk) -> None:
 
     def hashed(stream: IO[bytes]) -> Iterator[Hash]:
         nonlocal count
-        for data in _entry_lines(stream):
+        for data in entry_lines(stream):
             if count == walk.checkpoint.size:
                 raise (
                     malformed[0]
@@ -275,4 +309,5 @@ def _verified(checked: CheckedCheckpoint, walk: _Walk, bundle: BundleReader) -> 
         last_time=walk.last_time,
         documents=tuple(Digest(digest) for digest in walk.named_by),
         unknown_files=bundle.unknown,
+        removed=tuple(walk.removed),
     )

@@ -3,8 +3,12 @@
 Pseudonyms never leave the node and never enter a log.
 """
 
-from fedseal_governance.consent.importing import ImportReport, import_consents
+from fedseal_governance.consent.impact import Impact, StageUse, impact
+from fedseal_governance.consent.importing import ImportOptions, ImportReport, import_consents
 from fedseal_governance.consent.model import Consent
+from fedseal_governance.consent.persons import RecordKey, Register, require_key, root_of
+from fedseal_governance.consent.proving import RecordProof, prove
+from fedseal_governance.consent.rows import Watch
 from fedseal_governance.consent.store import (
     Event,
     PurposeCount,
@@ -13,7 +17,6 @@ from fedseal_governance.consent.store import (
     history,
     in_force,
     record,
-    snapshot_digest,
     status,
     summary,
     withdraw,
@@ -22,15 +25,25 @@ from fedseal_governance.consent.store import (
 __all__ = [
     "Consent",
     "Event",
+    "Impact",
+    "ImportOptions",
     "ImportReport",
     "PurposeCount",
+    "RecordKey",
+    "RecordProof",
     "RecordedConsent",
+    "Register",
+    "StageUse",
+    "Watch",
     "describe",
     "history",
+    "impact",
     "import_consents",
     "in_force",
+    "prove",
     "record",
-    "snapshot_digest",
+    "require_key",
+    "root_of",
     "status",
     "summary",
     "withdraw",

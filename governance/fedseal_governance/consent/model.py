@@ -1,6 +1,6 @@
 """A consent as a value, and the checks that make it one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
 from fedseal_governance.consent.tables import FORM_LENGTH, OPEN_ENDED, PSEUDONYM_LENGTH
@@ -20,19 +20,40 @@ class Consent:
         valid_until: last day on which it counts, None for no end.
         form_version: which form was signed.
         recorded_by: who entered it.
+        valid_from: first day on which it counts, None for the day on which it was given.
     """
 
-    pseudonym: str
+    pseudonym: str = field(repr=False)
     purpose: str
     given_on: date
     valid_until: date | None
     form_version: str
     recorded_by: str
+    valid_from: date | None = None
+
+    @property
+    def first_day(self) -> date:
+        """The first day as it is stored; never before the day on which it was given."""
+        return self.given_on if self.valid_from is None else max(self.valid_from, self.given_on)
 
     @property
     def last_day(self) -> date:
         """The last day as it is stored."""
         return OPEN_ENDED if self.valid_until is None else self.valid_until
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Denial:
+    """What one person refused or took back, as a source states it.
+
+    Attributes:
+        purpose: for which purpose, None for every one.
+        until: consents that were given on this day or before do not count.
+    """
+
+    pseudonym: str = field(repr=False)
+    purpose: str | None
+    until: date
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +84,10 @@ def first_flaw(consent: Consent, *, today: date) -> Flaw | None:
     problem = problem_with(consent.purpose)
     if problem is not None:
         return Flaw(column="purpose", value=consent.purpose, fault=problem[0], remedy=problem[1])
+    return _flaw_of_days(consent, today) or _flaw_of_texts(consent)
+
+
+def _flaw_of_days(consent: Consent, today: date) -> Flaw | None:
     if consent.given_on > today:
         return Flaw(
             column="given_on",
@@ -77,6 +102,17 @@ def first_flaw(consent: Consent, *, today: date) -> Flaw | None:
             fault=f"it is before `given_on` ({consent.given_on})",
             remedy="swap the two, or leave it empty for no end",
         )
+    if consent.last_day < consent.first_day:
+        return Flaw(
+            column="valid_from",
+            value=str(consent.valid_from),
+            fault=f"it is after `valid_until` ({consent.valid_until})",
+            remedy="swap the two, or leave it empty to begin on `given_on`",
+        )
+    return None
+
+
+def _flaw_of_texts(consent: Consent) -> Flaw | None:
     texts = (
         ("form_version", consent.form_version, FORM_LENGTH),
         ("recorded_by", consent.recorded_by, _RECORDER_LENGTH),
@@ -99,6 +135,20 @@ def is_related(consented: str, withdrawn: str | None) -> bool:
     within it.
     """
     return withdrawn is None or permits(consented, withdrawn) or permits(withdrawn, consented)
+
+
+def content_of(consent: Consent, dataset: str) -> dict[str, object]:
+    """All that a consent says, as JSON values; what a tombstone keeps the digest of."""
+    return {
+        "dataset": dataset,
+        "pseudonym": consent.pseudonym,
+        "purpose": consent.purpose,
+        "given_on": consent.given_on.isoformat(),
+        "valid_from": consent.first_day.isoformat(),
+        "valid_until": consent.last_day.isoformat(),
+        "form_version": consent.form_version,
+        "recorded_by": consent.recorded_by,
+    }
 
 
 def day_of(now: datetime) -> date:

@@ -2,28 +2,26 @@
 
 Rules kept here:
 
-1. A withdrawal ends every consent of the person that includes the purpose or lies within it, takes effect
-   at once, and leaves a tombstone. Nothing is deleted.
-2. A consent given before a withdrawal never counts again, whichever file brings it back; one given
-   afterwards does.
-3. What counts is decided by one query over the whole dataset (`in_force`); a clock that was set back can
-   hide a consent but never revive a withdrawn one.
+1. A withdrawal ends every consent of the person that includes the purpose or lies within it, takes effect at once, and
+   leaves a tombstone: the content is gone, its digest stays.
+2. A consent given before a withdrawal never counts again, whichever file brings it back; one given afterwards does.
+3. What counts is decided by one query over the whole dataset (`in_force`); a clock that was set back can hide a consent
+   but never revive a withdrawn one.
 4. The log holds counts and digests; a pseudonym appears in no log, error or `repr` of this module.
 """
 
-import hmac
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from fedseal_crypto import merkle
 from fedseal_crypto.digests import Digest
 from fedseal_governance.acts import Act
-from fedseal_governance.consent.model import Consent, day_of, first_flaw, is_related
-from fedseal_governance.consent.tables import OPEN_ENDED, ConsentRow, WithdrawalRow
+from fedseal_governance.consent.ending import bury, consent_of
+from fedseal_governance.consent.model import Consent, content_of, day_of, first_flaw, is_related
+from fedseal_governance.consent.persons import Register, require_key
+from fedseal_governance.consent.tables import ConsentRow, ImportRow, TombstoneRow, WithdrawalRow
 from fedseal_governance.errors import AlreadyDone, NotFound, RefusedError
 from fedseal_governance.purposes import covering, label_of, problem_with
 
@@ -33,28 +31,43 @@ class RecordedConsent:
     """A consent as it stands.
 
     Attributes:
+        consent: what it says; None once it was withdrawn, because its content is gone.
+        purpose: its code of the Data Use Ontology.
         state: "in force", "withdrawn", "expired" or "not yet valid" on the day that was asked for.
+        digest: of its content, under the node's key.
+        source: SHA-256 of the file from which it came, None if it was recorded by hand or has been withdrawn.
     """
 
-    consent: Consent = field(repr=False)
+    consent: Consent | None = field(repr=False)
+    purpose: str
+    state: str
     recorded_at: datetime
     withdrawn_at: datetime | None
-    state: str
+    digest: Digest
+    source: Digest | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened to a person's consents: "given" or "withdrawn", for a purpose (None: all)."""
+    """Something that happened to a person's consents.
+
+    Attributes:
+        what: "given" or "withdrawn".
+        purpose: for which purpose, None for all.
+        by: who entered it; empty where the consent's content is gone.
+        detail: form and period of a consent; empty where the content is gone.
+    """
 
     at: datetime
     what: str
     purpose: str | None
     by: str
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PurposeCount:
-    """How many consents there are for a purpose; people are counted once each."""
+    """How many people there are for a purpose, once each in a column."""
 
     purpose: str
     in_force: int
@@ -62,51 +75,57 @@ class PurposeCount:
     expired: int
 
 
-def record(act: Act, dataset: str, consent: Consent) -> None:
+def record(act: Act, register: Register, consent: Consent) -> None:
     """Record one consent.
 
     Raises:
         RefusedError: a value is wrong, or it was given before the person withdrew.
         AlreadyDone: exactly this consent is in force already.
+        TamperError: the register's key is not the one of the database.
     """
+    require_key(act.session, register.key)
     flaw = first_flaw(consent, today=day_of(act.now))
     if flaw is not None:
         raise RefusedError(f"the consent's `{flaw.column}` cannot be used: {flaw.fault}; {flaw.remedy}")
-    for tombstone in _tombstones(act.session, dataset, consent.pseudonym):
-        withdrawn_on = day_of(tombstone.withdrawn_at)
-        if is_related(consent.purpose, tombstone.purpose) and consent.given_on < withdrawn_on:
+    for withdrawal in _withdrawals(act.session, register, consent.pseudonym):
+        if is_related(consent.purpose, withdrawal.purpose) and consent.given_on < withdrawal.until:
             raise RefusedError(
-                f"the person withdrew on {withdrawn_on}, after this consent of {consent.given_on}; "
+                f"the person withdrew on {withdrawal.until}, after this consent of {consent.given_on}; "
                 "record a consent that was given since"
             )
-    same = _equal_rows(act.session, dataset, consent)
-    if any(row.withdrawn_at is None for row in same):
+    if _is_recorded(act.session, register.dataset, consent):
         raise AlreadyDone("exactly this consent is recorded and in force; nothing was changed")
     act.session.add(
         ConsentRow(
-            dataset=dataset,
+            dataset=register.dataset,
             pseudonym=consent.pseudonym,
             purpose=consent.purpose,
             given_on=consent.given_on,
+            valid_from=consent.first_day,
             valid_until=consent.last_day,
             form_version=consent.form_version,
             recorded_by=consent.recorded_by,
             recorded_at=act.now,
-            repetition=len(same),
         )
     )
     act.session.flush()
-    act.note("consent.recorded", f"dataset/{dataset}", consents=1, purpose=consent.purpose, form=consent.form_version)
+    act.note(
+        "consent.recorded",
+        f"dataset/{register.dataset}",
+        consents=1,
+        purpose=consent.purpose,
+        form=consent.form_version,
+    )
 
 
 def withdraw(
-    act: Act, dataset: str, pseudonym: str, *, purpose: str | None = None, even_if_unknown: bool = False
+    act: Act, register: Register, pseudonym: str, *, purpose: str | None = None, even_if_unknown: bool = False
 ) -> int:
     """End a person's consents at once.
 
     Args:
         act: who enters the withdrawal, and when.
-        dataset: in which dataset.
+        register: in which dataset.
         pseudonym: whose.
         purpose: for which purpose, None for all.
         even_if_unknown: keep the withdrawal for consents that a later import may bring, when none is
@@ -118,63 +137,105 @@ def withdraw(
     Raises:
         RefusedError: the purpose does not exist.
         NotFound: the person has no consent here.
+        TamperError: the register's key is not the one of the database.
     """
+    require_key(act.session, register.key, adopt=True)
     problem = None if purpose is None else problem_with(purpose)
     if problem is not None:
         raise RefusedError(f"{problem[0]}; {problem[1]}")
-    query = select(ConsentRow).where(ConsentRow.dataset == dataset, ConsentRow.pseudonym == pseudonym)
-    known = act.session.scalars(query).all()
-    if not known and not even_if_unknown:
+    known = _consents(act.session, register.dataset, pseudonym)
+    person = register.key.leaf(pseudonym).hex()
+    if not known and not even_if_unknown and not _tombstones(act.session, register.dataset, person):
         raise NotFound(
-            f"no consent is recorded under this pseudonym in {dataset}; check its spelling, or say that the "
+            f"no consent is recorded under this pseudonym in {register.dataset}; check its spelling, or say that the "
             "withdrawal is to be kept for consents that come later"
         )
-    ended = [row for row in known if row.withdrawn_at is None and is_related(row.purpose, purpose)]
-    for row in ended:
-        row.withdrawn_at = act.now
+    ended = bury(act, register, [row for row in known if is_related(row.purpose, purpose)])
     act.session.add(
         WithdrawalRow(
-            dataset=dataset, pseudonym=pseudonym, purpose=purpose, withdrawn_at=act.now, recorded_by=act.actor
+            dataset=register.dataset,
+            person=person,
+            purpose=purpose,
+            until=day_of(act.now),
+            withdrawn_at=act.now,
+            recorded_by=act.actor,
         )
     )
     act.session.flush()
-    act.note("consent.withdrawn", f"dataset/{dataset}", consents=len(ended), purpose=purpose)
-    return len(ended)
+    act.note("consent.withdrawn", f"dataset/{register.dataset}", consents=ended, purpose=purpose)
+    return ended
 
 
 def in_force(session: Session, *, dataset: str, purpose: str, now: datetime) -> frozenset[str]:
     """Pseudonyms of the records that may be used for ``purpose`` now; empty when the purpose is not known."""
     today = day_of(now)
-    query = select(ConsentRow.pseudonym).where(
+    # One text instead of a million rows: pseudonyms contain no spaces and no line breaks (`first_flaw`).
+    query = select(func.aggregate_strings(ConsentRow.pseudonym, "\n")).where(
         ConsentRow.dataset == dataset,
         ConsentRow.purpose.in_(sorted(covering(purpose))),
-        ConsentRow.withdrawn_at.is_(None),
         ConsentRow.valid_until >= today,
-        ConsentRow.given_on <= today,
+        ConsentRow.valid_from <= today,
     )
-    return frozenset(session.connection().execute(query).scalars())
+    joined = session.connection().execute(query).scalar()
+    return frozenset(joined.split("\n")) if joined else frozenset()
 
 
-def status(session: Session, dataset: str, pseudonym: str, *, now: datetime) -> tuple[RecordedConsent, ...]:
-    """Every consent of a person in a dataset, oldest first."""
-    query = (
-        select(ConsentRow)
-        .where(ConsentRow.dataset == dataset, ConsentRow.pseudonym == pseudonym)
-        .order_by(ConsentRow.given_on, ConsentRow.id)
+def status(session: Session, register: Register, pseudonym: str, *, now: datetime) -> tuple[RecordedConsent, ...]:
+    """Every consent of a person in a dataset; those that were withdrawn first, then by the day they were given.
+
+    Raises:
+        TamperError: the register's key is not the one of the database.
+    """
+    require_key(session, register.key)
+    today, sources = day_of(now), _sources(session, register.dataset)
+    buried = _tombstones(session, register.dataset, register.key.leaf(pseudonym).hex())
+    return (
+        *(
+            RecordedConsent(
+                consent=None,
+                purpose=row.purpose,
+                state="withdrawn",
+                recorded_at=row.recorded_at,
+                withdrawn_at=row.withdrawn_at,
+                digest=Digest(row.content),
+                source=None,
+            )
+            for row in buried
+        ),
+        *(
+            RecordedConsent(
+                consent=consent_of(row),
+                purpose=row.purpose,
+                state=_state(row, today),
+                recorded_at=row.recorded_at,
+                withdrawn_at=None,
+                digest=register.key.seal(content_of(consent_of(row), row.dataset)),
+                source=None if row.source is None else sources[row.source],
+            )
+            for row in _consents(session, register.dataset, pseudonym)
+        ),
     )
-    return tuple(_recorded(row, day_of(now)) for row in session.scalars(query))
 
 
-def history(session: Session, dataset: str, pseudonym: str) -> tuple[Event, ...]:
-    """What happened to a person's consents, in order."""
-    query = select(ConsentRow).where(ConsentRow.dataset == dataset, ConsentRow.pseudonym == pseudonym)
+def history(session: Session, register: Register, pseudonym: str) -> tuple[Event, ...]:
+    """What happened to a person's consents, in order; of withdrawn ones only when and for what.
+
+    Raises:
+        TamperError: the register's key is not the one of the database.
+    """
+    require_key(session, register.key)
+    person = register.key.leaf(pseudonym).hex()
     events = [
-        Event(at=row.recorded_at, what="given", purpose=row.purpose, by=row.recorded_by)
-        for row in session.scalars(query)
+        Event(at=row.recorded_at, what="given", purpose=row.purpose, by=row.recorded_by, detail=_detail(row))
+        for row in _consents(session, register.dataset, pseudonym)
+    ]
+    events += [
+        Event(at=row.recorded_at, what="given", purpose=row.purpose, by="")
+        for row in _tombstones(session, register.dataset, person)
     ]
     events += [
         Event(at=row.withdrawn_at, what="withdrawn", purpose=row.purpose, by=row.recorded_by)
-        for row in _tombstones(session, dataset, pseudonym)
+        for row in _withdrawals(session, register, pseudonym)
     ]
     return tuple(sorted(events, key=lambda event: (event.at, event.what)))
 
@@ -183,36 +244,31 @@ def summary(session: Session, dataset: str, *, now: datetime) -> tuple[PurposeCo
     """Counts for each purpose of a dataset, by purpose."""
     today = day_of(now)
     people = func.count(ConsentRow.pseudonym.distinct())
-    active = ConsentRow.withdrawn_at.is_(None)
-    query = (
+    living = (
         select(
             ConsentRow.purpose,
-            people.filter(active, ConsentRow.valid_until >= today, ConsentRow.given_on <= today),
-            people.filter(~active),
-            people.filter(active, ConsentRow.valid_until < today),
+            people.filter(ConsentRow.valid_until >= today, ConsentRow.valid_from <= today),
+            people.filter(ConsentRow.valid_until < today),
         )
         .where(ConsentRow.dataset == dataset)
         .group_by(ConsentRow.purpose)
-        .order_by(ConsentRow.purpose)
     )
+    buried = (
+        select(TombstoneRow.purpose, func.count(TombstoneRow.person.distinct()))
+        .where(TombstoneRow.dataset == dataset)
+        .group_by(TombstoneRow.purpose)
+    )
+    current = {purpose: (valid, expired) for purpose, valid, expired in session.execute(living)}
+    withdrawn = {purpose: int(count) for purpose, count in session.execute(buried)}
     return tuple(
-        PurposeCount(purpose=purpose, in_force=current, withdrawn=withdrawn, expired=expired)
-        for purpose, current, withdrawn, expired in session.execute(query)
+        PurposeCount(
+            purpose=purpose,
+            in_force=current.get(purpose, (0, 0))[0],
+            withdrawn=withdrawn.get(purpose, 0),
+            expired=current.get(purpose, (0, 0))[1],
+        )
+        for purpose in sorted({*current, *withdrawn})
     )
-
-
-def snapshot_digest(pseudonyms: Iterable[str], *, salt: bytes) -> Digest:
-    """Digest of a set of records: the Merkle root over salted leaves in sorted order.
-
-    Args:
-        pseudonyms: the records used; order and repetition do not matter.
-        salt: at least 16 random bytes that stay at the node; without them a digest of few likely
-            pseudonyms could be found by trying.
-    """
-    if len(salt) < 16:
-        raise ValueError(f"a snapshot's salt needs 16 random bytes, this one has {len(salt)}")
-    leaves = sorted(hmac.digest(salt, pseudonym.encode(), "sha256") for pseudonym in set(pseudonyms))
-    return Digest(merkle.root([merkle.leaf_hash(leaf) for leaf in leaves]).hex())
 
 
 def describe(count: PurposeCount) -> str:
@@ -224,40 +280,47 @@ def describe(count: PurposeCount) -> str:
     )
 
 
-def _tombstones(session: Session, dataset: str, pseudonym: str) -> tuple[WithdrawalRow, ...]:
-    query = select(WithdrawalRow).where(WithdrawalRow.dataset == dataset, WithdrawalRow.pseudonym == pseudonym)
+def _consents(session: Session, dataset: str, pseudonym: str) -> tuple[ConsentRow, ...]:
+    query = select(ConsentRow).where(ConsentRow.dataset == dataset, ConsentRow.pseudonym == pseudonym)
+    return tuple(session.scalars(query.order_by(ConsentRow.given_on, ConsentRow.id)))
+
+
+def _tombstones(session: Session, dataset: str, person: str) -> tuple[TombstoneRow, ...]:
+    query = select(TombstoneRow).where(TombstoneRow.dataset == dataset, TombstoneRow.person == person)
+    return tuple(session.scalars(query.order_by(TombstoneRow.recorded_at, TombstoneRow.id)))
+
+
+def _withdrawals(session: Session, register: Register, pseudonym: str) -> tuple[WithdrawalRow, ...]:
+    person = register.key.leaf(pseudonym).hex()
+    query = select(WithdrawalRow).where(WithdrawalRow.dataset == register.dataset, WithdrawalRow.person == person)
     return tuple(session.scalars(query.order_by(WithdrawalRow.id)))
 
 
-def _equal_rows(session: Session, dataset: str, consent: Consent) -> tuple[ConsentRow, ...]:
-    query = select(ConsentRow).where(
+def _sources(session: Session, dataset: str) -> dict[int, Digest]:
+    query = select(ImportRow.id, ImportRow.digest).where(ImportRow.dataset == dataset)
+    return {number: Digest(digest) for number, digest in session.execute(query)}
+
+
+def _is_recorded(session: Session, dataset: str, consent: Consent) -> bool:
+    query = select(ConsentRow.id).where(
         ConsentRow.dataset == dataset,
         ConsentRow.pseudonym == consent.pseudonym,
         ConsentRow.purpose == consent.purpose,
         ConsentRow.given_on == consent.given_on,
+        ConsentRow.valid_from == consent.first_day,
         ConsentRow.valid_until == consent.last_day,
         ConsentRow.form_version == consent.form_version,
     )
-    return tuple(session.scalars(query))
+    return session.scalar(query.limit(1)) is not None
 
 
-def _recorded(row: ConsentRow, today: date) -> RecordedConsent:
-    if row.withdrawn_at is not None:
-        state = "withdrawn"
-    elif row.valid_until < today:
-        state = "expired"
-    else:
-        state = "in force" if row.given_on <= today else "not yet valid"
-    return RecordedConsent(
-        consent=Consent(
-            pseudonym=row.pseudonym,
-            purpose=row.purpose,
-            given_on=row.given_on,
-            valid_until=None if row.valid_until == OPEN_ENDED else row.valid_until,
-            form_version=row.form_version,
-            recorded_by=row.recorded_by,
-        ),
-        recorded_at=row.recorded_at,
-        withdrawn_at=row.withdrawn_at,
-        state=state,
-    )
+def _state(row: ConsentRow, today: date) -> str:
+    if row.valid_until < today:
+        return "expired"
+    return "in force" if row.valid_from <= today else "not yet valid"
+
+
+def _detail(row: ConsentRow) -> str:
+    consent = consent_of(row)
+    until = "without end" if consent.valid_until is None else f"until {consent.valid_until}"
+    return f"form {consent.form_version} of {consent.given_on}, from {consent.first_day} {until}"

@@ -1,7 +1,8 @@
 """Datasets that a node's operator has registered, and whether the data is still what was registered.
 
-Registering pins schema, row count and content digest. The data itself, and how its digest is made, is the
-platform's; here are only counts and digests. The row count stays in the node's own database and log.
+Registering pins schema, source, row count and content digest, and keeps what rows and columns looked like. The data
+itself, and how its digests are made, is the platform's; here are only counts, digests and words. They stay in the
+node's own database and log.
 """
 
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ from sqlalchemy.orm import Session
 
 from fedseal_crypto.digests import Digest, parse_digest, sha256_hex
 from fedseal_governance.acts import Act
+from fedseal_governance.datasets.baseline import Baseline, RowChanges, row_changes
 from fedseal_governance.datasets.schema import Column, DatasetSchema, load_schema
-from fedseal_governance.datasets.tables import DatasetRow
-from fedseal_governance.errors import NotFound, RefusedError, TamperError
+from fedseal_governance.datasets.tables import BaselineRow, DatasetRow
+from fedseal_governance.errors import AlreadyDone, NotFound, RefusedError, TamperError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,11 +27,13 @@ class DatasetFacts:
         schema_content: exact bytes of its schema file.
         row_count: rows, at least 0.
         content_digest: SHA-256 over the data, as the platform computes it.
+        baseline: what the rows and columns look like; None where that was not computed.
     """
 
     schema_content: bytes
     row_count: int
     content_digest: Digest
+    baseline: Baseline | None = None
 
     def __post_init__(self) -> None:
         parse_digest(self.content_digest)
@@ -67,6 +71,53 @@ def register(act: Act, facts: DatasetFacts, *, filename: str, source: str) -> Re
         DocumentError: the schema file is wrong.
         RefusedError: there are no rows.
     """
+    row, earlier = _replace(act, facts, filename=filename, source=source)
+    act.note(
+        "dataset.registered",
+        f"dataset/{row.name}",
+        schema=row.schema_digest,
+        rows=facts.row_count,
+        content=facts.content_digest,
+        replaces=None if earlier is None else earlier.content_digest,
+    )
+    return _registration(row)
+
+
+def approve(act: Act, name: str, facts: DatasetFacts) -> Registration:
+    """Approve a registered dataset as it is now; schema and source stay.
+
+    Args:
+        act: who approves it, and when.
+        name: the dataset.
+        facts: what it is now, with its baseline.
+
+    Raises:
+        NotFound: it is not registered.
+        AlreadyDone: it has not changed.
+        RefusedError: there are no rows, or the schema is another one; that takes a new registration.
+    """
+    before = registered(act.session, name)
+    if sha256_hex(facts.schema_content) != before.schema_digest:
+        raise RefusedError(f"the schema of {name} is another one; register it again with `fedseal dataset register`")
+    drift = compare(before, facts, before=baseline_of(act.session, before))
+    if not drift.sentences:
+        raise AlreadyDone(f"the dataset {name} is as it was approved; nothing was changed")
+    row, _ = _replace(act, facts, filename=name, source=before.source)
+    changes = drift.rows
+    act.note(
+        "dataset.approved",
+        f"dataset/{name}",
+        rows=facts.row_count,
+        rows_added=None if changes is None else changes.added,
+        rows_removed=None if changes is None else changes.removed,
+        rows_edited=None if changes is None else changes.edited,
+        content=facts.content_digest,
+        replaces=before.facts.content_digest,
+    )
+    return _registration(row)
+
+
+def _replace(act: Act, facts: DatasetFacts, *, filename: str, source: str) -> tuple[DatasetRow, DatasetRow | None]:
     schema = load_schema(facts.schema_content, filename)
     if facts.row_count == 0:
         raise RefusedError(f"the dataset {schema.dataset} has no rows; check `source` ({source})")
@@ -87,15 +138,11 @@ def register(act: Act, facts: DatasetFacts, *, filename: str, source: str) -> Re
     )
     act.session.add(row)
     act.session.flush()
-    act.note(
-        "dataset.registered",
-        f"dataset/{schema.dataset}",
-        schema=row.schema_digest,
-        rows=facts.row_count,
-        content=facts.content_digest,
-        replaces=None if earlier is None else earlier.content_digest,
-    )
-    return _registration(row)
+    if facts.baseline is not None:
+        rows, columns = facts.baseline.packed()
+        act.session.add(BaselineRow(dataset=row.id, rows=rows, columns=columns))
+        act.session.flush()
+    return row, earlier
 
 
 def registered(session: Session, name: str) -> Registration:
@@ -117,30 +164,81 @@ def list_registered(session: Session) -> tuple[Registration, ...]:
     return tuple(_registration(row) for row in session.scalars(query))
 
 
-def compare(registration: Registration, now: DatasetFacts, *, row_tolerance_percent: int = 0) -> tuple[str, ...]:
-    """What changed since a dataset was registered, in sentences; nothing when it is as approved.
+def baseline_of(session: Session, registration: Registration) -> Baseline | None:
+    """What a registration looked like; None for one of a version that did not keep it."""
+    row = _current_row(session, registration.name)
+    stored = None if row is None else session.get(BaselineRow, row.id)
+    return None if stored is None else Baseline.unpacked(stored.rows, stored.columns)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """What changed since a dataset was approved.
+
+    Attributes:
+        sentences: each change; nothing when the dataset is as it was approved. For the node's own eyes.
+        beyond: whether the changes are more than is tolerated, so that nothing may be contributed.
+        rows: how many rows differ; None where that cannot be told.
+    """
+
+    sentences: tuple[str, ...] = ()
+    beyond: bool = False
+    rows: RowChanges | None = None
+
+
+def compare(
+    registration: Registration,
+    now: DatasetFacts,
+    *,
+    before: Baseline | None = None,
+    max_rows_changed_percent: float = 0,
+) -> Drift:
+    """What changed since a dataset was approved, and whether it is too much.
 
     Args:
         registration: what was approved.
         now: what the data is now; its schema may be new.
-        row_tolerance_percent: by how much the number of rows may have changed, 0 to 100. With 0 the
-            content must be the registered one to the byte; with more, the content may change within that
-            number of rows.
+        before: what it looked like when it was approved; without it any change is too much.
+        max_rows_changed_percent: most rows added, removed or edited, in percent of the approved number, 0 to 100.
     """
-    before = registration.facts
-    sentences = []
-    if sha256_hex(now.schema_content) != registration.schema_digest:
+    facts, sentences = registration.facts, []
+    schema_changed = sha256_hex(now.schema_content) != registration.schema_digest
+    if schema_changed:
         current = load_schema(now.schema_content, registration.name)
         sentences += _schema_changes(registration.schema, current)
-    allowed = before.row_count * row_tolerance_percent / 100
-    if abs(now.row_count - before.row_count) > allowed:
-        sentences.append(
-            f"the number of rows is {now.row_count} instead of {before.row_count}, a change beyond the "
-            f"{row_tolerance_percent} % allowed"
-        )
-    elif row_tolerance_percent == 0 and now.content_digest != before.content_digest:
-        sentences.append("cells have changed since the dataset was registered")
-    return tuple(f"Dataset {registration.name}: {sentence}; register it again to approve." for sentence in sentences)
+    if not schema_changed and now.content_digest == facts.content_digest:
+        return Drift()
+    changes = None if before is None or now.baseline is None else row_changes(before, now.baseline)
+    tolerated = changes is not None and 0 < changes.total <= facts.row_count * max_rows_changed_percent / 100
+    if changes is not None and changes.total:
+        sentences.append(_rows_in_words(changes, facts.row_count, max_rows_changed_percent))
+    elif now.row_count != facts.row_count:
+        sentences.append(f"the number of rows is {now.row_count} instead of {facts.row_count}")
+    elif now.content_digest != facts.content_digest:
+        sentences.append("cells have changed since it was approved")
+    if before is not None and now.baseline is not None:
+        sentences += _columns_in_words(before, now.baseline)
+    return Drift(
+        sentences=tuple(f"Dataset {registration.name}: {sentence}." for sentence in sentences),
+        beyond=schema_changed or not tolerated,
+        rows=changes,
+    )
+
+
+def _rows_in_words(changes: RowChanges, approved: int, most: float) -> str:
+    percent = 100 * changes.total / approved
+    return (
+        f"{changes.added} rows were added, {changes.removed} removed and {changes.edited} edited since it was "
+        f"approved, {percent:.3g} % of {approved}; {most:g} % may be"
+    )
+
+
+def _columns_in_words(before: Baseline, now: Baseline) -> list[str]:
+    return [
+        f"the column {name} was: {words}; it is: {now.columns[name]}"
+        for name, words in before.columns.items()
+        if name in now.columns and now.columns[name] != words
+    ]
 
 
 def _current_row(session: Session, name: str) -> DatasetRow | None:

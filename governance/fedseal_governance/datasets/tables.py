@@ -2,12 +2,24 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Index, LargeBinary, String, Text, text
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fedseal_governance.columns import DIGEST_LENGTH, NAME_LENGTH, Base, UtcDateTime
 
 _CURRENT = text("replaced_at IS NULL")
+
+
+class BaselineRow(Base):
+    """What a registration looked like, so that a later difference can be told in numbers; never leaves the node."""
+
+    __tablename__ = "dataset_baselines"
+
+    dataset: Mapped[int] = mapped_column(ForeignKey("datasets.id"), primary_key=True, autoincrement=False)
+    rows: Mapped[bytes] = mapped_column(
+        LargeBinary, comment="compressed: 8 bytes of the record id's digest, 8 of the row's"
+    )
+    columns: Mapped[str] = mapped_column(Text, comment="JSON: each column in words, with disclosure control")
 
 
 class DatasetRow(Base):

@@ -11,13 +11,13 @@ whether the job is signed. Reference: design of the node's checks before it cont
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from fedseal_governance.jobs import JobDocument
 from fedseal_governance.policy.model import PolicyDocument
 from fedseal_governance.purposes import label_of, permits
-from fedseal_governance.vocabulary import Disclosure, JobKind, PrivacyMechanism
+from fedseal_governance.vocabulary import Disclosure, JobKind, PolicyLevel, PrivacyMechanism
 
 _NEW_VERSION = "or have a new version of the policy approved"
 
@@ -33,6 +33,7 @@ class NodeFacts:
         method_discloses: what the installed method itself states that the coordinator learns.
         learner_digest: SHA-256 of the installed learner's code, lower-case hexadecimal.
         operator_agreed: whether the node's operator has agreed to this job.
+        federation_policy: whether a policy of the federation that speaks for the dataset is in force.
     """
 
     now: datetime
@@ -41,6 +42,7 @@ class NodeFacts:
     method_discloses: Disclosure | None
     learner_digest: str | None = None
     operator_agreed: bool = False
+    federation_policy: bool = False
 
     def __post_init__(self) -> None:
         if self.now.tzinfo is None:
@@ -55,11 +57,18 @@ class Reason:
         clause: the policy's key, such as ``protection.minimum_cohort``.
         sentence: plain English; a refusal says what to change.
         allowed: whether this clause allows the job.
+        level: whose policy the clause belongs to.
     """
 
     clause: str
     sentence: str
     allowed: bool
+    level: PolicyLevel = PolicyLevel.NODE
+
+    @property
+    def label(self) -> str:
+        """The clause with its level where that is not the node's own: ``federation: jobs.methods``."""
+        return self.clause if self.level is PolicyLevel.NODE else f"{self.level.value}: {self.clause}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +86,7 @@ class Decision:
 
 def decide(job: JobDocument, policy: PolicyDocument, facts: NodeFacts) -> Decision:
     """Judge ``job`` by ``policy`` with what the node knows."""
-    reasons = tuple(reason for clause in _CLAUSES for reason in clause(job, policy, facts))
+    reasons = tuple(replace(reason, level=policy.level) for clause in _CLAUSES for reason in clause(job, policy, facts))
     return Decision(allowed=all(reason.allowed for reason in reasons), reasons=reasons)
 
 
@@ -269,6 +278,18 @@ def _operator(_job: JobDocument, policy: PolicyDocument, facts: NodeFacts) -> It
     )
 
 
+def _federation(_job: JobDocument, policy: PolicyDocument, facts: NodeFacts) -> Iterable[Reason]:
+    if not policy.approval.federation_policy:
+        return
+    yield _reason(
+        "approval.federation_policy",
+        facts.federation_policy,
+        "A policy of the federation for this dataset is in force.",
+        "The policy asks for a policy of the federation as well, and none for this dataset is in force here; "
+        "have one approved with `fedseal policy propose --federation`.",
+    )
+
+
 def _valid(_job: JobDocument, policy: PolicyDocument, facts: NodeFacts) -> Iterable[Reason]:
     today = facts.now.astimezone(UTC).date()
     period = f"from {policy.valid.start} until {policy.valid.until}"
@@ -298,5 +319,26 @@ _CLAUSES: tuple[Callable[[JobDocument, PolicyDocument, NodeFacts], Iterable[Reas
     _privacy,
     _records,
     _operator,
+    _federation,
     _valid,
 )
+
+CLAUSES = (
+    "datasets",
+    "purposes",
+    "jobs.kinds",
+    "jobs.methods",
+    "jobs.learners",
+    "jobs.learner_digests",
+    "jobs.max_rounds",
+    "jobs.max_local_epochs",
+    "protection.allowed",
+    "protection.coordinator_may_learn",
+    "protection.minimum_cohort",
+    "privacy",
+    "consent.minimum_records",
+    "approval.node_operator_per_job",
+    "approval.federation_policy",
+    "valid",
+)
+"""Every clause that can allow or refuse, in the order of the policy file."""

@@ -9,6 +9,8 @@ from datetime import date
 from enum import StrEnum
 
 from fedseal_governance.policy.model import PolicyDocument
+from fedseal_governance.purpose_codes import NO_PURPOSE, effective
+from fedseal_governance.purposes import label_of, permits
 
 
 class Direction(StrEnum):
@@ -35,6 +37,7 @@ def diff(old: PolicyDocument, new: PolicyDocument) -> list[Change]:
         *_lists(old, new),
         *_limits(old, new),
         *_assumptions(old, new),
+        *_purpose_codes(old, new),
         *_privacy(old, new),
         *_switches(old, new),
         *_retention(old, new),
@@ -56,6 +59,7 @@ def _other(clause: str, sentence: str) -> Change:
 
 def _identity(old: PolicyDocument, new: PolicyDocument) -> list[Change]:
     fields = (
+        ("level", "The policy speaks for the", old.level.value, new.level.value),
         ("policy", "The policy is called", old.policy, new.policy),
         ("version", "The version is", old.version, new.version),
         ("owner", "The policy belongs to", old.owner, new.owner),
@@ -137,6 +141,14 @@ def _limits(old: PolicyDocument, new: PolicyDocument) -> list[Change]:
     )
     changes = [_limit(*row, grows_allowed=True) for row in most if row[2] != row[3]]
     changes += [_limit(*row, grows_allowed=False) for row in least if row[2] != row[3]]
+    rows_before, rows_after = old.data.max_rows_changed_percent, new.data.max_rows_changed_percent
+    if rows_before != rows_after:
+        make = _allowed if rows_after > rows_before else _forbidden
+        sentence = (
+            f"Contributing after up to {rows_after:g} % instead of {rows_before:g} % of the approved rows have changed "
+            f"becomes {'allowed' if rows_after > rows_before else 'the limit'}."
+        )
+        changes.append(make("data.max_rows_changed_percent", sentence))
     before, after = old.protection.coordinator_may_learn, new.protection.coordinator_may_learn
     if before != after:
         make = _allowed if after > before else _forbidden
@@ -177,6 +189,32 @@ def _assumptions(old: PolicyDocument, new: PolicyDocument) -> list[Change]:
         )
         changes.append(make("protection.history.minimum_difference", sentence))
     return changes
+
+
+def _purpose_codes(old: PolicyDocument, new: PolicyDocument) -> list[Change]:
+    """Which codes of imported consents come to mean something else."""
+    changes = []
+    for code in sorted({*old.consent.purpose_codes, *new.consent.purpose_codes}):
+        was = effective(code, old.consent.purpose_codes)
+        now = effective(code, new.consent.purpose_codes)
+        if was == now:
+            continue
+        make = _forbidden if _counts_for_less(now, was) else _allowed
+        sentence = f"The code {code} in an imported consent {_code_means(now)}; until now it {_code_means(was)}."
+        changes.append(make("consent.purpose_codes", sentence))
+    return changes
+
+
+def _counts_for_less(now: str | None, was: str | None) -> bool:
+    if was in (None, NO_PURPOSE):
+        return was == NO_PURPOSE and now is None
+    return now in (None, NO_PURPOSE) or permits(str(was), str(now))
+
+
+def _code_means(purpose: str | None) -> str:
+    if purpose is None:
+        return "is not understood, so that the import is refused"
+    return "permits no research" if purpose == NO_PURPOSE else f"stands for {label_of(purpose)} ({purpose})"
 
 
 def _limit(clause: str, noun: str, before: int, after: int, *, grows_allowed: bool) -> Change:
@@ -232,6 +270,13 @@ def _switches(old: PolicyDocument, new: PolicyDocument) -> list[Change]:
             _forbidden(clause, "Jobs to which the site's operator has not agreed become forbidden.")
             if new.approval.node_operator_per_job
             else _allowed(clause, "Jobs to which the site's operator has not agreed become allowed.")
+        )
+    clause = "approval.federation_policy"
+    if old.approval.federation_policy != new.approval.federation_policy:
+        changes.append(
+            _forbidden(clause, "Jobs for which the federation has no policy in force become forbidden.")
+            if new.approval.federation_policy
+            else _allowed(clause, "Jobs for which the federation has no policy in force become allowed.")
         )
     return changes
 

@@ -7,7 +7,9 @@ and fails when one of them does not influence the text.
 from datetime import date
 
 from fedseal_governance.policy.model import PolicyDocument
-from fedseal_governance.vocabulary import Disclosure, Protection
+from fedseal_governance.purpose_codes import NO_PURPOSE
+from fedseal_governance.purposes import NO_RESTRICTION, label_of
+from fedseal_governance.vocabulary import Disclosure, PolicyLevel, Protection
 
 _MONTHS = (
     "January",
@@ -34,6 +36,7 @@ def explain(policy: PolicyDocument) -> str:
         _protection(policy),
         _privacy(policy),
         _consent(policy),
+        _unchanged(policy),
         _approval(policy),
         _retention(policy),
         _validity(policy),
@@ -42,6 +45,12 @@ def explain(policy: PolicyDocument) -> str:
 
 
 def _title(policy: PolicyDocument) -> str:
+    if policy.level is PolicyLevel.FEDERATION:
+        return (
+            f"This is version {policy.version} of the policy “{policy.policy}” of the federation “{policy.owner}”. "
+            "It speaks for every site of the federation. Each site's own policy must allow a job as well, and the "
+            "stricter of the two counts. What it does not mention is forbidden."
+        )
     return (
         f"This is version {policy.version} of the policy “{policy.policy}” of {policy.owner}. It says what "
         "others may compute on the data listed here. What it does not mention is forbidden."
@@ -55,7 +64,7 @@ def _validity(policy: PolicyDocument) -> str:
 
 def _data_and_purposes(policy: PolicyDocument) -> str:
     datasets = "dataset" if len(policy.datasets) == 1 else "datasets"
-    purposes = _listed([f"{purpose.label} ({purpose.code})" for purpose in policy.purposes], "or")
+    purposes = _listed([_purpose(purpose.code, purpose.label) for purpose in policy.purposes], "or")
     return (
         f"Data. The policy covers the {datasets} {_listed(list(policy.datasets), 'and')}. "
         f"The data may be used for {purposes}, and for narrower purposes within, but for nothing else. "
@@ -63,15 +72,30 @@ def _data_and_purposes(policy: PolicyDocument) -> str:
     )
 
 
+def _purpose(code: str, label: str) -> str:
+    # "May be used for no restriction" would be read as its opposite.
+    return f"any purpose whatever (“{label}”, {code})" if code == NO_RESTRICTION else f"{label} ({code})"
+
+
 def _jobs(policy: PolicyDocument) -> str:
     jobs = policy.jobs
     sentences = [f"Allowed are jobs for {_listed([kind.plain for kind in jobs.kinds], 'and')}."]
     if jobs.methods:
-        sentences.append(f"The methods by which sites may work together are {_listed(list(jobs.methods), 'and')}.")
+        noun = (
+            "method by which sites may work together is"
+            if len(jobs.methods) == 1
+            else ("methods by which sites may work together are")
+        )
+        sentences.append(f"The {noun} {_listed(list(jobs.methods), 'and')}.")
     else:
         sentences.append("No method for training together is allowed.")
     if jobs.learners:
-        sentences.append(f"The programs that may learn from the data are {_listed(list(jobs.learners), 'and')}.")
+        noun = (
+            "program that may learn from the data is"
+            if len(jobs.learners) == 1
+            else ("programs that may learn from the data are")
+        )
+        sentences.append(f"The {noun} {_listed(list(jobs.learners), 'and')}.")
     else:
         sentences.append("No program may learn from the data.")
     for name, digest in sorted(jobs.learner_digests.items()):
@@ -114,8 +138,9 @@ def _assumptions(policy: PolicyDocument) -> str:
         "with whoever runs the coordinator; one such site is always assumed, and just under a third where fewer than "
         "ten sites take part. "
         f"A round must be able to go on when {_percent(rules.dropout_fraction)} of the sites leave it. "
-        f"Of two {rules.history.scope.plain}, the second is refused if the sites in them differ by {few}, because "
-        "subtracting one sum from the other would show what those few contributed."
+        f"Of two {rules.history.scope.plain}, the second is refused if the sites in them differ by {few}, or if "
+        "all but one of the sites in which they differ might be working together, because subtracting one sum from the "
+        "other would show what those few contributed."
     )
 
 
@@ -147,12 +172,38 @@ def _consent(policy: PolicyDocument) -> str:
         )
     else:
         first = "Records are used without looking at individual consents."
-    return f"Consent. {first} The site contributes only if at least {_records(rules.minimum_records)} can be used."
+    codes = "".join(f" {_code_means(code, purpose)}" for code, purpose in sorted(rules.purpose_codes.items()))
+    return (
+        f"Consent. {first} The site contributes only if at least {_records(rules.minimum_records)} can be used.{codes}"
+    )
+
+
+def _code_means(code: str, purpose: str) -> str:
+    if purpose == NO_PURPOSE:
+        return f"The code {code} in an imported consent permits no research."
+    return f"The code {code} in an imported consent stands for {label_of(purpose)} ({purpose})."
+
+
+def _unchanged(policy: PolicyDocument) -> str:
+    percent = policy.data.max_rows_changed_percent
+    if percent == 0:
+        first = "The data must be exactly what was approved; one changed value stops the site's contributions"
+    else:
+        first = (
+            "The data may differ from what was approved: rows that were added, removed or edited may be at most "
+            f"{percent:g} % of the approved number. Beyond that the site's contributions stop"
+        )
+    return f"Approved data. {first} until the site's operator has approved the data again."
 
 
 def _approval(policy: PolicyDocument) -> str:
     rules = policy.approval
-    if rules.compliance_officers == 1:
+    if policy.level is PolicyLevel.FEDERATION:
+        who = (
+            f"{rules.compliance_officers} compliance officers, each of another organisation of the federation, must "
+            "sign it"
+        )
+    elif rules.compliance_officers == 1:
         who = f"One compliance officer of {policy.owner}, other than the person who proposed it, must sign it"
     else:
         who = f"{rules.compliance_officers} different compliance officers of {policy.owner} must sign it"
@@ -161,6 +212,12 @@ def _approval(policy: PolicyDocument) -> str:
         if rules.node_operator_per_job
         else "The site's operator need not agree to single jobs."
     )
+    if policy.level is PolicyLevel.NODE:
+        operator += (
+            " A policy of the federation must allow each job as well; while there is none, no job is allowed."
+            if rules.federation_policy
+            else " If the federation has a policy too, both must allow a job."
+        )
     return f"Approval. {who} before the policy comes into force. {operator}"
 
 

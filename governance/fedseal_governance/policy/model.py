@@ -8,24 +8,42 @@ Rules kept here:
    program enforces.
 3. Contradictions are refused when the file is read: no protection without letting the coordinator see
    everything, no budget of which half is missing.
+4. Rules are checked field by field, so that one wrong field hides no other one's fault.
 """
 
 from datetime import date
 from enum import StrEnum
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from fedseal_governance.documents import Document, fault, load_yaml
 from fedseal_governance.jobs import MAX_NODES, MAX_ROUNDS, SMALLEST_PROTECTED_COHORT
+from fedseal_governance.purpose_codes import NO_PURPOSE, ForeignCode
 from fedseal_governance.purposes import label_of, problem_with
-from fedseal_governance.vocabulary import Disclosure, JobKind, Name, Protection, Sentence, Sha256
+from fedseal_governance.vocabulary import Disclosure, JobKind, Name, PolicyLevel, Protection, Sentence, Sha256
 
 MAX_EPOCHS = 1_000
 MAX_RECORDS = 10_000_000
 MAX_OFFICERS = 10
 MAX_YEARS = 100
+FEDERATION_OFFICERS = 2
+"""Fewest officers, each of another organisation, who can set rules for a whole federation."""
+
+
+def _different(key: str) -> AfterValidator:
+    """A check that a list names nothing twice."""
+
+    def check(items: tuple[Any, ...]) -> tuple[Any, ...]:
+        words = [str(getattr(item, "code", item)) for item in items]
+        twice = sorted({word for word in words if words.count(word) > 1})
+        if twice:
+            raise fault(f"`{key}` lists {twice[0]} twice", "keep one")
+        return items
+
+    return AfterValidator(check)
+
 
 SMALLEST_DIFFERENCE = 2
 """Two sums that differ by one site tell what that site contributed."""
@@ -36,6 +54,7 @@ HIGHEST_CORRUPTED_FRACTION = 0.5
 HIGHEST_DROPOUT_FRACTION = 0.4
 MOST_CORRUPTED_AND_TWICE_DROPPED = 0.9
 """Above 128 sites no graph withstands more: Bell et al., CCS 2020; see `fedseal_crypto.masking`."""
+MAX_PURPOSE_CODES = 200
 
 
 class PolicyPurpose(Document):
@@ -64,29 +83,32 @@ class JobRules(Document):
         max_local_epochs: most passes over the site's records within one round.
     """
 
-    kinds: Annotated[tuple[JobKind, ...], Field(min_length=1)]
-    methods: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
-    learners: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
+    kinds: Annotated[tuple[JobKind, ...], Field(min_length=1), _different("kinds")]
+    methods: Annotated[tuple[Name, ...], Field(max_length=100, validate_default=True), _different("methods")] = ()
+    learners: Annotated[tuple[Name, ...], Field(max_length=100, validate_default=True), _different("learners")] = ()
     learner_digests: Annotated[dict[Name, Sha256], Field(max_length=100)] = Field(default_factory=dict)
     max_rounds: Annotated[int, Field(ge=1, le=MAX_ROUNDS)]
     max_local_epochs: Annotated[int, Field(ge=1, le=MAX_EPOCHS)]
 
-    @model_validator(mode="after")
-    def _is_consistent(self) -> "JobRules":
-        for key in ("kinds", "methods", "learners"):
-            _distinct(key, tuple(str(word) for word in getattr(self, key)))
-        if JobKind.TRAINING in self.kinds:
-            for key in ("methods", "learners"):
-                if not getattr(self, key):
-                    raise fault(f"training is allowed, but `{key}` is empty", "list at least one", key=key)
-        unknown = sorted(set(self.learner_digests) - set(self.learners))
+    @field_validator("methods", "learners")
+    @classmethod
+    def _training_needs_them(cls, words: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        # Kinds that could not be read may well include training.
+        if JobKind.TRAINING in info.data.get("kinds", (JobKind.TRAINING,)) and not words:
+            raise fault(f"training is allowed, but `{info.field_name}` is empty", "list at least one")
+        return words
+
+    @field_validator("learner_digests")
+    @classmethod
+    def _pins_are_of_learners(cls, pins: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        learners = info.data.get("learners")
+        unknown = [] if learners is None else sorted(set(pins) - set(learners))
         if unknown:
             raise fault(
                 f"a digest is given for {unknown[0]}, which is not among the learners",
                 "add the learner or remove the digest",
-                key="learner_digests",
             )
-        return self
+        return pins
 
 
 class HistoryScope(StrEnum):
@@ -117,7 +139,7 @@ class HistoryRules(Document):
     Attributes:
         scope: which earlier sums count.
         minimum_difference: two such sums are over the same sites, or over sites that differ by at least this many;
-            None stands for the minimum cohort.
+            None stands for the minimum cohort. A node asks for two more sites than may collude in any case.
     """
 
     scope: HistoryScope = HistoryScope.MODEL
@@ -137,7 +159,7 @@ class ProtectionRules(Document):
         history: how much two sums must differ.
     """
 
-    allowed: Annotated[tuple[Protection, ...], Field(min_length=1)]
+    allowed: Annotated[tuple[Protection, ...], Field(min_length=1), _different("allowed")]
     coordinator_may_learn: Disclosure
     minimum_cohort: Annotated[int, Field(ge=1, le=MAX_NODES)]
     corrupted_fraction: Annotated[float, Field(ge=0, le=HIGHEST_CORRUPTED_FRACTION)] = DEFAULT_CORRUPTED_FRACTION
@@ -145,29 +167,37 @@ class ProtectionRules(Document):
     history: HistoryRules = HistoryRules()
 
     @model_validator(mode="after")
-    def _is_consistent(self) -> "ProtectionRules":
-        _distinct("allowed", tuple(self.allowed))
+    def _none_means_individual(self) -> "ProtectionRules":
         if Protection.NONE in self.allowed and self.coordinator_may_learn is not Disclosure.INDIVIDUAL:
             raise fault(
                 "without protection the coordinator sees what each site contributed",
                 "remove `none`, or write `coordinator_may_learn: INDIVIDUAL`",
                 key="allowed",
             )
-        protected = set(self.allowed) != {Protection.NONE}
-        if protected and self.minimum_cohort < SMALLEST_PROTECTED_COHORT:
-            raise fault(
-                f"with a minimum cohort of {self.minimum_cohort} a site could learn another's contribution",
-                f"write {SMALLEST_PROTECTED_COHORT} or more",
-                key="minimum_cohort",
-            )
-        if self.corrupted_fraction + 2 * self.dropout_fraction > MOST_CORRUPTED_AND_TWICE_DROPPED + 1e-9:
-            raise fault(
-                f"no masks withstand that {self.corrupted_fraction:g} of the sites collude while "
-                f"{self.dropout_fraction:g} leave",
-                f"lower one: `corrupted_fraction` plus twice this is at most {MOST_CORRUPTED_AND_TWICE_DROPPED:g}",
-                key="dropout_fraction",
-            )
         return self
+
+    @field_validator("minimum_cohort")
+    @classmethod
+    def _hides_one_among_others(cls, cohort: int, info: ValidationInfo) -> int:
+        # What could not be read counts as protected: the stricter reading.
+        protected = set(info.data.get("allowed", ())) != {Protection.NONE}
+        if protected and cohort < SMALLEST_PROTECTED_COHORT:
+            raise fault(
+                f"with a minimum cohort of {cohort} a site could learn another's contribution",
+                f"write {SMALLEST_PROTECTED_COHORT} or more",
+            )
+        return cohort
+
+    @field_validator("dropout_fraction")
+    @classmethod
+    def _masks_withstand_both(cls, dropout: float, info: ValidationInfo) -> float:
+        corrupted = info.data.get("corrupted_fraction", 0.0)
+        if corrupted + 2 * dropout > MOST_CORRUPTED_AND_TWICE_DROPPED + 1e-9:
+            raise fault(
+                f"no masks withstand that {corrupted:g} of the sites collude while {dropout:g} leave",
+                f"lower one: `corrupted_fraction` plus twice this is at most {MOST_CORRUPTED_AND_TWICE_DROPPED:g}",
+            )
+        return dropout
 
     @property
     def minimum_difference(self) -> int:
@@ -214,10 +244,36 @@ class PrivacyRules(Document):
 
 
 class ConsentRules(Document):
-    """Whether each record needs a consent in force, and how many usable records a contribution needs."""
+    """Whether each record needs a consent in force, and how many usable records a contribution needs.
+
+    Attributes:
+        purpose_codes: what a code in an imported FHIR consent stands for, beside the table that is built in: a purpose
+            of the Data Use Ontology, or ``none`` for no research purpose. A key is a PurposeOfUse code, or
+            ``system|code`` for another code system.
+    """
 
     required: bool
     minimum_records: Annotated[int, Field(ge=1, le=MAX_RECORDS)]
+    purpose_codes: Annotated[dict[ForeignCode, str], Field(max_length=MAX_PURPOSE_CODES)] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _codes_lead_to_purposes(self) -> "ConsentRules":
+        for code, purpose in self.purpose_codes.items():
+            problem = None if purpose == NO_PURPOSE else problem_with(purpose)
+            if problem is not None:
+                raise fault(f"`{code}`: {problem[0]}", f"{problem[1]}, or write {NO_PURPOSE}", key="purpose_codes")
+        return self
+
+
+class DataRules(Document):
+    """How far the data may move from what was approved before the site stops contributing.
+
+    Attributes:
+        max_rows_changed_percent: most rows that may have been added, removed or edited since the dataset was approved,
+            in percent of the approved number. With 0 the content must be the approved one to the byte.
+    """
+
+    max_rows_changed_percent: Annotated[float, Field(ge=0, le=100)] = 0
 
 
 class ApprovalRules(Document):
@@ -226,10 +282,12 @@ class ApprovalRules(Document):
     Attributes:
         compliance_officers: distinct officers who must sign this file before it comes into force.
         node_operator_per_job: whether the site's operator must agree to each job.
+        federation_policy: whether a job also needs a policy of the federation that speaks for the dataset.
     """
 
     compliance_officers: Annotated[int, Field(ge=1, le=MAX_OFFICERS)]
     node_operator_per_job: bool = False
+    federation_policy: bool = False
 
 
 class RetentionRules(Document):
@@ -253,38 +311,50 @@ class Validity(Document):
 
 
 class PolicyDocument(Document):
-    """One version of an organisation's policy.
+    """One version of an organisation's or a federation's policy.
 
     Attributes:
         policy: name; versions of one policy share it.
         version: number of this version, higher than any before.
-        owner: organisation whose compliance officers sign it.
+        level: whether it speaks for one data holder or for the whole federation.
+        owner: organisation whose compliance officers sign it; of a federation's policy, the federation's name.
         datasets: names of the datasets it speaks for.
     """
 
     policy: Name
     version: Annotated[int, Field(ge=1, le=1_000_000)]
+    level: PolicyLevel = PolicyLevel.NODE
     owner: Annotated[Sentence, StringConstraints(strip_whitespace=False)]
-    datasets: Annotated[tuple[Name, ...], Field(min_length=1, max_length=100)]
-    purposes: Annotated[tuple[PolicyPurpose, ...], Field(min_length=1, max_length=20)]
+    datasets: Annotated[tuple[Name, ...], Field(min_length=1, max_length=100), _different("datasets")]
+    purposes: Annotated[tuple[PolicyPurpose, ...], Field(min_length=1, max_length=20), _different("purposes")]
     jobs: JobRules
     protection: ProtectionRules
     privacy: PrivacyRules
     consent: ConsentRules
+    data: DataRules = Field(default_factory=DataRules)
     approval: ApprovalRules
     retention: RetentionRules
     valid: Validity
 
-    @model_validator(mode="after")
-    def _lists_differ(self) -> "PolicyDocument":
-        _distinct("datasets", self.datasets)
-        _distinct("purposes", tuple(purpose.code for purpose in self.purposes))
-        return self
+    @field_validator("approval")
+    @classmethod
+    def _fits_the_level(cls, rules: ApprovalRules, info: ValidationInfo) -> ApprovalRules:
+        if info.data.get("level") is not PolicyLevel.FEDERATION:
+            return rules
+        if rules.compliance_officers < FEDERATION_OFFICERS:
+            raise fault(
+                "one organisation alone cannot set the rules of a federation",
+                f"write `compliance_officers: {FEDERATION_OFFICERS}` or more",
+            )
+        if rules.federation_policy:
+            raise fault("`federation_policy` is a demand of a node's policy", "remove it here")
+        return rules
 
     @property
     def title(self) -> str:
         """Name and version as sentences use them."""
-        return f"policy {self.policy}, version {self.version}"
+        whose = "federation policy" if self.level is PolicyLevel.FEDERATION else "policy"
+        return f"{whose} {self.policy}, version {self.version}"
 
 
 @lru_cache(maxsize=256)
@@ -295,9 +365,3 @@ def load_policy(data: bytes, filename: str) -> PolicyDocument:
         DocumentError: with every problem found.
     """
     return load_yaml(data, filename, PolicyDocument)
-
-
-def _distinct(key: str, words: tuple[str, ...]) -> None:
-    twice = sorted({word for word in words if words.count(word) > 1})
-    if twice:
-        raise fault(f"`{key}` lists {twice[0]} twice", "keep one", key=key)

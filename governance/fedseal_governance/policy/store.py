@@ -2,9 +2,9 @@
 
 Rules kept here:
 
-1. A policy belongs to the party's own organisation and carries a version higher than any before it.
-2. It comes into force when as many distinct compliance officers of that organisation as the file itself
-   asks for have signed its exact bytes, and at least one of them is not its proposer.
+1. A policy belongs to the party's own organisation, or at the coordinator to the federation, and carries a
+   version higher than any before it.
+2. It comes into force when those have signed its exact bytes whom `fedseal_governance.policy.officers` asks for.
 3. One version of a policy is in force at a time, and no two policies speak for the same dataset.
 4. What is used is verified again: digest, signatures, number of officers; a row that was edited by hand
    is found.
@@ -19,20 +19,26 @@ from datetime import UTC, date, datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from fedseal_crypto.certificates import Member
+from fedseal_crypto.certificates import Member, Party
 from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.dsse import SignedDocument
 from fedseal_crypto.errors import CryptoError
-from fedseal_crypto.identity import PartyKind, Role
 from fedseal_governance.acts import Act
 from fedseal_governance.errors import AlreadyDone, NotFound, RefusedError, TamperError
 from fedseal_governance.policy.lifecycle import PolicyState, PolicyStep, after
 from fedseal_governance.policy.model import PolicyDocument, load_policy
+from fedseal_governance.policy.officers import (
+    POLICY_TYPE,
+    is_complete,
+    require_another_organisation,
+    require_officer,
+    require_proposer,
+    require_reason,
+    verified_officers,
+)
 from fedseal_governance.policy.tables import PolicyRow, PolicySignatureRow
 from fedseal_governance.trust import Trust
-
-POLICY_TYPE = "application/vnd.fedseal.policy+yaml"
-"""DSSE payload type of a policy file."""
+from fedseal_governance.vocabulary import PolicyLevel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,26 +71,46 @@ class StoredPolicy:
         return max(0 if others else 1, self.document.approval.compliance_officers - len(self.signers))
 
 
-def propose(act: Act, content: bytes, *, filename: str, organisation: str) -> StoredPolicy:
-    """Store a policy file for approval; ``act.actor`` is its proposer.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """Whose policies a party keeps: a node those of its organisation, the coordinator those of the federation."""
+
+    level: PolicyLevel
+    name: str
+
+    def require_own(self, document: PolicyDocument, filename: str) -> None:
+        """Refuse a policy of another level or owner.
+
+        Raises:
+            RefusedError: it is not this party's.
+        """
+        if document.level is not self.level:
+            where = "with --federation" if document.level is PolicyLevel.FEDERATION else "at a node, with --node"
+            raise RefusedError(f"{filename}: `level` is {document.level.value}; propose it {where}, or correct it")
+        if document.owner != self.name:
+            right = "the federation is called" if self.level is PolicyLevel.FEDERATION else "this party belongs to"
+            raise RefusedError(f'{filename}: `owner` is "{document.owner}", but {right} "{self.name}"; correct it')
+
+
+def propose(act: Act, content: bytes, *, filename: str, owner: Owner, proposer: Party) -> StoredPolicy:
+    """Store a policy file for approval.
 
     Args:
-        act: who proposes it, and when.
+        act: in which transaction, and when.
         content: the exact bytes of the file.
         filename: its name, for messages.
-        organisation: the party's own organisation.
+        owner: whose policies this party keeps.
+        proposer: who proposes it, verified.
 
     Raises:
         DocumentError: the file is not a policy.
         AlreadyDone: these bytes were proposed before.
-        RefusedError: wrong owner, version not higher, or already past its last day.
+        RefusedError: wrong owner or proposer, version not higher, or already past its last day.
     """
     document = load_policy(content, filename)
     digest = sha256_hex(content)
-    if document.owner != organisation:
-        raise RefusedError(
-            f'{filename}: `owner` is "{document.owner}", but this party belongs to "{organisation}"; correct it'
-        )
+    owner.require_own(document, filename)
+    require_proposer(proposer, document)
     if act.session.get(PolicyRow, digest) is not None:
         raise AlreadyDone(f"{filename} was proposed before ({document.title}); approve it, or raise `version`")
     latest = act.session.scalar(select(func.max(PolicyRow.version)).where(PolicyRow.name == document.policy))
@@ -101,7 +127,7 @@ def propose(act: Act, content: bytes, *, filename: str, organisation: str) -> St
         version=document.version,
         content=content,
         state=after(PolicyState.DRAFT, PolicyStep.PROPOSE, title=document.title),
-        proposer=act.actor,
+        proposer=proposer.label,
         proposed_at=act.now,
         reason="",
     )
@@ -134,14 +160,18 @@ def approve(act: Act, digest: Digest, signature: SignedDocument, trust: Trust) -
     newest = _only_officer(signature, document, trust, act.now)
     if act.session.get(PolicySignatureRow, (digest, newest.label)) is not None:
         raise AlreadyDone(f"{newest.label} has signed the {document.title} already; another officer must sign")
-    combined = signature if row.signed is None else _combined(SignedDocument.from_json(row.signed), signature)
+    combined = signature
+    if row.signed is not None:
+        before = SignedDocument.from_json(row.signed)
+        require_another_organisation(newest, verified_officers(before, document, trust, act.now), document)
+        combined = _combined(before, signature)
     officers = trust.signers(combined, payload_type=POLICY_TYPE, now=act.now)
     row.signed = combined.to_json()
     act.session.add(
         PolicySignatureRow(policy=digest, signer=newest.label, key_id=newest.public.key_id, signed_at=act.now)
     )
     act.note("policy.signed", f"policy/{digest}", name=row.name, version=row.version, officer=newest.label)
-    if _is_complete(officers, document, row.proposer):
+    if is_complete(officers, document, row.proposer):
         row.state, row.approved_at = approved, act.now
         act.note(
             "policy.approved",
@@ -169,11 +199,12 @@ def revoke(act: Act, digest: Digest, officer: Member, reason: str) -> StoredPoli
     Raises:
         NotFound: no such policy.
         WrongState: it has ended already.
-        RefusedError: the person may not revoke it.
+        RefusedError: the person may not revoke it, or the reason is no reason.
     """
     row = _row(act.session, digest)
     document = load_policy(row.content, row.name)
-    _require_officer(officer, document)
+    require_officer(officer, document)
+    require_reason(reason)
     _end(act, row, PolicyStep.REVOKE, document=document, reason=reason)
     return _stored(act.session, row)
 
@@ -282,29 +313,13 @@ def _only_officer(signature: SignedDocument, document: PolicyDocument, trust: Tr
     officers = trust.signers(signature, payload_type=POLICY_TYPE, now=now)
     if len(officers) != 1:
         raise RefusedError(f"hand in one signature at a time for the {document.title}")
-    _require_officer(officers[0], document)
+    require_officer(officers[0], document)
     return officers[0]
 
 
 def _combined(before: SignedDocument, more: SignedDocument) -> SignedDocument:
     envelope = replace(before.envelope, signatures=(*before.envelope.signatures, *more.envelope.signatures))
     return SignedDocument(envelope=envelope, certificates=(*before.certificates, *more.certificates))
-
-
-def _require_officer(member: Member, document: PolicyDocument) -> None:
-    if member.kind is not PartyKind.PERSON or Role.COMPLIANCE_OFFICER not in member.roles:
-        raise RefusedError(f"{member.label} is no compliance officer; ask one of {document.owner}")
-    if member.organisation != document.owner:
-        raise RefusedError(
-            f"{member.label} is a compliance officer of {member.organisation}, but the "
-            f"{document.title} belongs to "
-            f"{document.owner}; ask one of its own"
-        )
-
-
-def _is_complete(officers: tuple[Member, ...], document: PolicyDocument, proposer: str) -> bool:
-    names = {officer.label for officer in officers}
-    return len(names) >= document.approval.compliance_officers and bool(names - {proposer})
 
 
 def _enter_if_due(act: Act, row: PolicyRow, document: PolicyDocument) -> None:
@@ -340,14 +355,27 @@ def _verify_again(stored: StoredPolicy, trust: Trust) -> None:
         raise TamperError(f"the {title} is marked as in force but carries no signatures; approve it again")
     try:
         # At the time of approval: a certificate that has expired since does not undo a signature.
-        officers = trust.signers(stored.signed, payload_type=POLICY_TYPE, now=stored.approved_at)
-        for officer in officers:
-            _require_officer(officer, stored.document)
+        officers = verified_officers(stored.signed, stored.document, trust, stored.approved_at)
     except (CryptoError, RefusedError) as error:
         raise TamperError(f"the signatures of the {title} do not verify ({error}); approve it again") from error
-    if not _is_complete(officers, stored.document, stored.proposer):
+    if not is_complete(officers, stored.document, stored.proposer):
         raise TamperError(f"the {title} is marked as in force with too few signatures; approve it again")
 
 
 def _today(now: datetime) -> date:
     return now.astimezone(UTC).date()
+
+
+__all__ = [
+    "POLICY_TYPE",
+    "Owner",
+    "StoredPolicy",
+    "approve",
+    "due",
+    "in_force",
+    "list_policies",
+    "propose",
+    "revoke",
+    "settle",
+    "show",
+]

@@ -51,3 +51,31 @@ class PolicySignatureRow(Base):
     signer: Mapped[str] = mapped_column(String(NAME_LENGTH), primary_key=True)
     key_id: Mapped[str] = mapped_column(String(DIGEST_LENGTH))
     signed_at: Mapped[datetime] = mapped_column(UtcDateTime())
+
+
+class PinnedPolicyRow(Base):
+    """A policy of the federation that was verified here; never deleted, its bytes never changed."""
+
+    __tablename__ = "pinned_policies"
+
+    digest: Mapped[str] = mapped_column(String(DIGEST_LENGTH), primary_key=True)
+    name: Mapped[str] = mapped_column(String(NAME_LENGTH))
+    version: Mapped[int]
+    signed: Mapped[bytes] = mapped_column(LargeBinary)
+    officers: Mapped[str] = mapped_column(Text)
+    approved_at: Mapped[datetime] = mapped_column(UtcDateTime())
+    pinned_at: Mapped[datetime] = mapped_column(UtcDateTime())
+    revocation: Mapped[bytes | None] = mapped_column(LargeBinary)
+    revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
+    reason: Mapped[str] = mapped_column(Text, default="")
+
+    __table_args__ = (UniqueConstraint("name", "version"),)
+
+
+class JobFederationPolicyRow(Base):
+    """Which of the federation's policies a job was accepted under, at the coordinator and at each node."""
+
+    __tablename__ = "job_federation_policies"
+
+    job: Mapped[str] = mapped_column(String(DIGEST_LENGTH), primary_key=True)
+    policy: Mapped[str] = mapped_column(ForeignKey(PinnedPolicyRow.digest), primary_key=True)

@@ -54,6 +54,29 @@ def exchange(invitation: Invitation, application: Application) -> Answer:
             answer = _stub(channel).Enrol(call, timeout=CALL_SECONDS)
         except grpc.RpcError as error:
             raise _translated(error, invitation.authority) from None
+    return _read(answer, invitation.authority)
+
+
+def rotate(address: str, root: TrustRoot, request: bytes) -> Answer:
+    """Send a rotation request and return the certificates.
+
+    Raises:
+        AuthorityUnreachable, AuthorityUntrusted: Nothing was sent.
+        AnswerLost: It may have arrived; the same request can be sent again.
+        CallRefused: The authority's own sentence.
+        AnswerInvalid: The answer is malformed.
+    """
+    require_reachable(address, root)
+    call = messages.RotationCall(protocol_version=PROTOCOL_VERSION, request=request)
+    with _channel(address, root) as channel:
+        try:
+            answer = _stub(channel).Rotate(call, timeout=CALL_SECONDS)
+        except grpc.RpcError as error:
+            raise _translated(error, address) from None
+    return _read(answer, address)
+
+
+def _read(answer: messages.EnrolmentAnswer, address: str) -> Answer:
     try:
         return Answer(
             tls_certificate=answer.tls_certificate_pem.decode("ascii"),
@@ -62,7 +85,7 @@ def exchange(invitation: Invitation, application: Application) -> Answer:
         )
     except ValueError:  # pydantic's and the codec's errors alike
         raise AnswerInvalid(
-            f"the authority at {invitation.authority} sent a malformed answer; update fedseal on both sides."
+            f"the authority at {address} sent a malformed answer; update fedseal on both sides."
         ) from None
 
 

@@ -15,6 +15,8 @@ from fedseal_crypto.certificates.addresses import parse_addresses
 from fedseal_crypto.certificates.revocations import parse_revocations
 from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.errors import PeerError
+from fedseal_crypto.identity import PartyKind, PublicIdentity, PublicKeyInvalid, Role
+from fedseal_crypto.notes import NoteKind, NoteVerifier, log_origin
 
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 _END = datetime.max.replace(tzinfo=UTC)
@@ -25,6 +27,10 @@ class Description:
     """The fields of a certificate that people ask for; none is verified."""
 
     addresses: tuple[str, ...]
+    party: str  # node/cleveland; empty if the addresses name nobody
+    roles: tuple[str, ...]  # of a person
+    log_key: str  # verifier key of the party's audit log, from an identity certificate; else empty
+    witness_key: str  # verifier key of its cosignatures on other logs; likewise
     hosts: tuple[str, ...]
     organisation: str
     use: str  # tls, identity, root
@@ -44,8 +50,15 @@ def describe(pem: bytes, *, filename: str) -> Description:
     names = _alternative_names(certificate)
     organisation = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
     hosts = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    address, roles = _read_addresses(uris)
+    log, witness = _note_keys(certificate, address)
     return Description(
-        addresses=tuple(names.get_values_for_type(x509.UniformResourceIdentifier)),
+        addresses=tuple(uris),
+        party="" if address is None else address.label,
+        roles=tuple(sorted(role.value for role in roles)),
+        log_key=log,
+        witness_key=witness,
         hosts=tuple(hosts),
         organisation=str(organisation[0].value) if organisation else "",
         use=_use(certificate),
@@ -54,6 +67,28 @@ def describe(pem: bytes, *, filename: str) -> Description:
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
     )
+
+
+def _read_addresses(uris: list[str]) -> tuple[PartyAddress | None, frozenset[Role]]:
+    try:
+        return parse_addresses(uris)
+    except PeerError:
+        return None, frozenset()
+
+
+def _note_keys(certificate: x509.Certificate, address: PartyAddress | None) -> tuple[str, str]:
+    """Verifier keys of the party's own log and of its cosignatures; people sign no log."""
+    key = certificate.public_key()
+    if address is None or not isinstance(key, Ed25519PublicKey) or address.kind is PartyKind.PERSON:
+        return "", ""
+    try:
+        public = PublicIdentity(key.public_bytes_raw())
+    except PublicKeyInvalid:
+        return "", ""
+    name = log_origin(address.federation, address.name)
+    kinds = (NoteKind.ED25519, NoteKind.COSIGNATURE)
+    log, witness = (NoteVerifier(name=name, public=public, kind=kind).vkey for kind in kinds)
+    return log, witness
 
 
 def verify(pem: bytes, *, root_pem: bytes, revocations_pem: bytes, now: datetime) -> None:

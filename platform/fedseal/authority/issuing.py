@@ -15,7 +15,7 @@ from fedseal.authority.register import (
     InvitationState,
     RegisteredParty,
 )
-from fedseal_crypto.certificates import CertificateUse, IssuedCertificates
+from fedseal_crypto.certificates import CertificateUse, EnrolmentRequest, IssuedCertificates
 from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_governance.members import KeyDigests
 
@@ -55,8 +55,28 @@ def key_digests(application: Application) -> KeyDigests:
     Raises:
         RequestInvalid: They prove nothing.
     """
-    requests = application.signing_requests
+    return request_digests(application.signing_requests)
+
+
+def request_digests(requests: EnrolmentRequest) -> KeyDigests:
+    """Digests of the two keys whose possession the requests prove.
+
+    Raises:
+        RequestInvalid: They prove nothing.
+    """
     return KeyDigests(tls=_key_digest(requests.tls_key()), identity=_key_digest(requests.identity_key()))
+
+
+def public_key_digest(certificate: x509.Certificate) -> Digest:
+    """Digest of the key that a certificate of ours is for.
+
+    Raises:
+        RequestRefused: It is of no kind that this authority certifies.
+    """
+    key = certificate.public_key()
+    if not isinstance(key, (EllipticCurvePublicKey, Ed25519PublicKey)):
+        raise RequestRefused("a certificate in the register has a key of a foreign kind; restore the database.")
+    return _key_digest(key)
 
 
 def certificate_records(

@@ -5,6 +5,7 @@ from datetime import datetime
 from cryptography.x509 import load_pem_x509_certificate
 from sqlalchemy.orm import Session
 
+from fedseal import deadlines
 from fedseal.authority import register
 from fedseal.authority.home import AuthorityHome
 from fedseal.authority.register import CertificateRecord, CertificateState, InvitationState
@@ -60,6 +61,25 @@ def members(session: Session, now: datetime) -> tuple[CertificateView, ...]:
         if record.use is CertificateUse.IDENTITY:
             newest[record.party.label] = _view(record, now)
     return tuple(newest.values())
+
+
+def warnings(session: Session, home: AuthorityHome, now: datetime) -> tuple[str, ...]:
+    """Sentences about what ends soon or has ended; revoked certificates are nobody's concern any more.
+
+    The authority's own service is left out: its certificates are renewed whenever it starts.
+    """
+    overdue = parse_revocations(register.newest_list(session), load_pem_x509_certificate(home.root_pem))
+    newest = [
+        item
+        for item in members(session, now)
+        if item.kind is not PartyKind.AUTHORITY and item.state != CertificateState.REVOKED.value
+    ]
+    return deadlines.spoken(
+        [
+            deadlines.list_warning(overdue.number, overdue.next_update, now),
+            *(deadlines.certificate_warning(item.label, item.not_after, now) for item in newest),
+        ]
+    )
 
 
 def _view(record: CertificateRecord, now: datetime) -> CertificateView:

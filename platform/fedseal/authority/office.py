@@ -36,6 +36,7 @@ from fedseal.authority.invitations import Invitation
 from fedseal.authority.issuing import certificate_records, key_digests, require_redeemable
 from fedseal.authority.names import RESERVED_NAMES, authority_subject, certified_hosts
 from fedseal.authority.register import CertificateRecord, CertificateState, InvitationRecord, RegisteredParty
+from fedseal.authority.reissue import newest_pair, reissue
 from fedseal.authority.views import CertificateView, InvitationView, Invitee, Overview, Revoked, parse_label
 from fedseal.folders import TlsMaterial
 from fedseal_crypto.certificates import (
@@ -171,12 +172,30 @@ class Office:
             self._run("enrolment.refuse", lambda act: _note_refusal(act, application, sentence), now)
             raise
 
-    def revoke(self, label: str, *, reason: str, now: datetime) -> Revoked:
-        """Revoke every certificate in force of a party and sign the next list.
+    def rotate(self, request: bytes, *, now: datetime) -> Answer:
+        """Exchange a party's signed rotation request for certificates of its new keys; see ``reissue``.
+
+        Raises:
+            RequestRefused, InvitationUnreadable, CryptoError: A sentence for the first thing wrong.
+        """
+        root = self._require_keys().root
+        try:
+            return self._run(
+                "certificate.rotate", lambda act: reissue(act, root, request, lifetime=self._lifetime()), now
+            )
+        except RequestRefused as refusal:  # of a party whose signature held: worth an entry
+            sentence = str(refusal)
+            self._run(
+                "rotation.refuse", lambda act: act.note("rotation.refused", AUTHORITY_LABEL, reason=sentence), now
+            )
+            raise
+
+    def revoke(self, label: str, *, reason: str, now: datetime, keep_newest: bool = False) -> Revoked:
+        """Revoke every certificate in force of a party, or all but the newest two, and sign the next list.
 
         Raises:
             InviteeInvalid: An unknown reason or label.
-            NotFound: The party has no certificate in force.
+            NotFound: The party has no such certificate in force.
         """
         root = self._require_keys().root
         because = _reason(reason)
@@ -185,9 +204,10 @@ class Office:
             raise InviteeInvalid("the authority cannot revoke itself; everybody pins its root, found a new federation.")
 
         def work(act: Act) -> Revoked:
-            records = _in_force(act, kind, name)
+            records = _older(act, kind, name) if keep_newest else _in_force(act, kind, name)
             if not records:
-                raise NotFound(f"{label} has no certificate in force; see `fedseal certificate list`.")
+                which = "older certificate" if keep_newest else "certificate"
+                raise NotFound(f"{label} has no {which} in force; see `fedseal certificate list`.")
             register.revoke(act.session, records, reason=because, now=now)
             number = self._sign_list(act, root)
             act.note("certificate.revoked", label, reason=str(because), certificates=len(records), list=number)
@@ -246,6 +266,10 @@ class Office:
     def members(self, *, now: datetime) -> tuple[CertificateView, ...]:
         """One line for each party that ever enrolled: its newest identity certificate."""
         return self._database.read(lambda session: lists.members(session, now))
+
+    def warnings(self, *, now: datetime) -> tuple[str, ...]:
+        """What ends soon: members' newest certificates and the revocation list."""
+        return self._database.read(lambda session: lists.warnings(session, self.home, now))
 
     def revocations_pem(self) -> bytes:
         """The newest revocation list."""
@@ -354,6 +378,11 @@ def _require_free_name(party: RegisteredParty) -> None:
 def _in_force(act: Act, kind: PartyKind, name: str) -> tuple[CertificateRecord, ...]:
     records = register.certificates(act.session, kind=kind, name=name)
     return tuple(item for item in records if item.state(act.now) is CertificateState.IN_FORCE)
+
+
+def _older(act: Act, kind: PartyKind, name: str) -> tuple[CertificateRecord, ...]:
+    newest = newest_pair(register.certificates(act.session, kind=kind, name=name)) or ()
+    return tuple(item for item in _in_force(act, kind, name) if item not in newest)
 
 
 def _again(act: Act, invitation: InvitationRecord, keys: KeyDigests) -> Answer:

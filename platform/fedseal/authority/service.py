@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from fedseal.authority.client import PROTOCOL_VERSION
 from fedseal.authority.errors import ClockSkewed, RequestRefused
-from fedseal.authority.exchange import MAX_REQUEST_BYTES, Application
+from fedseal.authority.exchange import MAX_REQUEST_BYTES, Answer, Application
 from fedseal.authority.invitations import TOKEN_BYTES
 from fedseal.authority.office import Office
 from fedseal.errors import PortUnavailable
@@ -46,12 +46,16 @@ class EnrolmentService(services.EnrolmentServicer):
         now = self._clock()
         application = _application(request)
         _require_same_clock(application.sent, now)
-        answer = self._office.issue(application, now=now)
-        return messages.EnrolmentAnswer(
-            tls_certificate_pem=answer.tls_certificate.encode(),
-            identity_certificate_pem=answer.identity_certificate.encode(),
-            revocations_pem=answer.revocations.encode(),
-        )
+        return _sent(self._office.issue(application, now=now))
+
+    @guarded
+    def Rotate(  # noqa: N802 - the name in the .proto file
+        self, request: messages.RotationCall, context: grpc.ServicerContext
+    ) -> messages.EnrolmentAnswer:
+        """Exchange a rotation request for certificates."""
+        del context
+        _require_version(request.protocol_version)
+        return _sent(self._office.rotate(request.request, now=self._clock()))
 
     @guarded
     def FetchRevocations(  # noqa: N802 - the name in the .proto file
@@ -102,6 +106,14 @@ def start_server(
         )
     server.start()
     return server, port
+
+
+def _sent(answer: Answer) -> messages.EnrolmentAnswer:
+    return messages.EnrolmentAnswer(
+        tls_certificate_pem=answer.tls_certificate.encode(),
+        identity_certificate_pem=answer.identity_certificate.encode(),
+        revocations_pem=answer.revocations.encode(),
+    )
 
 
 def _application(request: messages.EnrolmentCall) -> Application:

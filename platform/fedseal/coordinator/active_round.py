@@ -77,7 +77,7 @@ class ActiveRound:
         if news:
             # Only now: of a repeated header the bytes were not compared with its digest.
             shutil.move(file, self._spooled(sender))
-            self.received += len(payload) + self.opened.layout.wire_bytes
+            self.received += len(payload) + self.opened.upload_bytes
         return news
 
     def replay(self, steps: Iterable[tuple[Step, tuple[bytes, ...]]], *, closed: Iterable[Step], now: datetime) -> None:
@@ -98,7 +98,7 @@ class ActiveRound:
         message = self._decoded(payload)
         self.received += len(payload)
         if isinstance(message, MaskedInputHeader):
-            self.received += self.opened.layout.wire_bytes
+            self.received += self.opened.upload_bytes
             self.driver.receive(message.with_words(self._words(self._spooled(message.client))))
         else:
             self.driver.receive(_from_client(message))

@@ -4,7 +4,8 @@ The nodes decide; this check only spares everybody a job that cannot run. What t
 (records with consent, the operator's agreement) is assumed in the job's favour and left to the node.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,6 +16,7 @@ from fedseal.coordinator.job_run import SMALLEST_COHORT
 from fedseal.coordinator.strictest import policy_for
 from fedseal.documents import SignedJob, read_job
 from fedseal.errors import PeerFault, RefusalError
+from fedseal.installed import AVAILABLE_PROTECTIONS, installed_offer
 from fedseal.learning import learner_digest
 from fedseal.methods import programme, programme_statement
 from fedseal.trust import Trust
@@ -23,13 +25,20 @@ from fedseal_crypto.certificates import Party
 from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_governance.datasets import load_schema
 from fedseal_governance.jobs import JobDocument
-from fedseal_governance.policy import Decision, NodeFacts, decide
-from fedseal_governance.vocabulary import Protection
+from fedseal_governance.policy import (
+    Decision,
+    FederationStanding,
+    NodeFacts,
+    PinnedPolicy,
+    Rules,
+    decide,
+    decide_at_both_levels,
+)
+from fedseal_governance.policy.advice import Site, advise
 
 _log = structlog.get_logger(__name__)
 
 _ASSUMED_RECORDS = 2**31
-AVAILABLE_PROTECTIONS = frozenset({Protection.MASKING})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +49,13 @@ class Submission:
         signed: the verified job file.
         schema: the schema file that its nodes share.
         previews: what the policies known here say, by node.
+        federation: the federation's own policies that allow it.
     """
 
     signed: SignedJob
     schema: bytes
     previews: Mapping[str, Decision]
+    federation: tuple[PinnedPolicy, ...] = ()
 
     @property
     def digest(self) -> Digest:
@@ -52,16 +63,27 @@ class Submission:
         return self.signed.digest
 
 
-class Admission:
-    """Checks submitted jobs against what this coordinator knows."""
+class RefusedByFederation(RefusalError):
+    """The federation's own policy refuses the job."""
 
-    def __init__(self, trust: Trust) -> None:
+
+class Admission:
+    """Checks submitted jobs against what this coordinator knows.
+
+    Args:
+        trust: whom signatures are checked against.
+        standing: what the federation's own policies say about a dataset at a time.
+    """
+
+    def __init__(self, trust: Trust, standing: Callable[[str, datetime], FederationStanding]) -> None:
         self._trust = trust
+        self._standing = standing
 
     def admit(self, envelope: bytes, person: Party, present: Sequence[Session], *, now: datetime) -> Submission:
         """Check a job for submission.
 
         Raises:
+            RefusedByFederation: the federation's own policy refuses it.
             RefusalError: too few nodes could accept it; the sentence names each refusing clause.
             PeerFault: it is signed by somebody else than the submitter.
         """
@@ -69,15 +91,20 @@ class Admission:
         if signed.signer.name != person.name:
             sentence = f"the job is signed by {signed.signer.name} and was submitted by {person.name}; submit your own"
             raise PeerFault(sentence)
+        standing = self._standing(signed.document.dataset, now)
+        _require_federation(signed.document, standing, now)
         schema = self._common_schema(signed.document, present)
-        previews = self._previews(signed.document, present, now)
+        previews = _previews(_sites(signed.document, present, standing, now), signed.document)
         self._require_enough(signed.document, previews, present)
-        return Submission(signed=signed, schema=schema, previews=previews)
+        return Submission(signed=signed, schema=schema, previews=previews, federation=standing.policies)
 
     def preview(self, envelope: bytes, present: Sequence[Session], *, now: datetime) -> pb.JobVerdicts:
         """What ``admit`` would find, node by node."""
         signed = self._read(envelope, now)
-        previews = self._previews(signed.document, present, now)
+        standing = self._standing(signed.document.dataset, now)
+        sites = _sites(signed.document, present, standing, now)
+        previews = _previews(sites, signed.document)
+        federation = _federation_decision(signed.document, standing, now)
         attending = {session.node for session in present}
         nodes = [
             pb.NodeVerdict(
@@ -85,7 +112,7 @@ class Admission:
                 known=node in previews,
                 accepted=node in previews and previews[node].allowed,
                 reasons=[
-                    pb.Reason(clause=reason.clause, sentence=reason.sentence, allowed=reason.allowed)
+                    pb.Reason(clause=reason.label, sentence=reason.sentence, allowed=reason.allowed)
                     for reason in (previews[node].reasons if node in previews else ())
                 ],
                 attending=node in attending,
@@ -93,13 +120,21 @@ class Admission:
             for node in signed.document.nodes
         ]
         possible = sum(1 for node in signed.document.nodes if node not in previews or previews[node].allowed)
-        return pb.JobVerdicts(job=signed.digest, nodes=nodes, accepted=possible >= _minimum(signed.document))
+        return pb.JobVerdicts(
+            job=signed.digest,
+            nodes=nodes,
+            accepted=possible >= _minimum(signed.document) and (federation is None or federation.allowed),
+            federation=_federation_verdict(federation, standing),
+            advice=_advice(signed.document, sites, standing, now),
+        )
 
     def _read(self, envelope: bytes, now: datetime) -> SignedJob:
         signed = read_job(envelope, root=self._trust.root, revocations=self._trust.revocations, now=now)
         document = signed.document
         if document.protection not in AVAILABLE_PROTECTIONS:
-            sentence = f"the protection {document.protection.value} is not available here; use masking"
+            sentence = (
+                f"the protection {document.protection.value} is not available here; use masking, hybrid or homomorphic"
+            )
             raise RefusalError(sentence)
         learned = programme_statement(programme(document)).level
         if learned > document.disclosure:
@@ -134,22 +169,6 @@ class Admission:
         load_schema(schema, f"schema of {document.dataset}")
         return schema
 
-    def _previews(self, document: JobDocument, present: Sequence[Session], now: datetime) -> dict[str, Decision]:
-        found: dict[str, Decision] = {}
-        for session in present:
-            policy = policy_for(document.dataset, session)
-            if session.node in document.nodes and policy is not None:
-                facts = NodeFacts(
-                    now=now,
-                    datasets=frozenset(session.datasets),
-                    usable_records=_ASSUMED_RECORDS,
-                    method_discloses=programme_statement(programme(document)).level,
-                    learner_digest=_learner_digest(document),
-                    operator_agreed=True,
-                )
-                found[session.node] = decide(document, policy, facts)
-        return found
-
     def _require_enough(
         self, document: JobDocument, previews: Mapping[str, Decision], present: Sequence[Session]
     ) -> None:
@@ -170,6 +189,88 @@ class Admission:
             lines
         )
         raise RefusalError(sentence)
+
+
+def _facts(document: JobDocument, datasets: Collection[str], standing: FederationStanding, now: datetime) -> NodeFacts:
+    """What the coordinator knows of a site; what only the site knows counts in the job's favour."""
+    return NodeFacts(
+        now=now,
+        datasets=frozenset(datasets),
+        usable_records=_ASSUMED_RECORDS,
+        method_discloses=programme_statement(programme(document)).level,
+        learner_digest=_learner_digest(document),
+        operator_agreed=True,
+        federation_policy=bool(standing.policies),
+    )
+
+
+def _sites(
+    document: JobDocument, present: Sequence[Session], standing: FederationStanding, now: datetime
+) -> tuple[Site, ...]:
+    """The nodes of the job whose policy is known here, each with its own policy alone."""
+    found = []
+    for session in present:
+        policy = policy_for(document.dataset, session)
+        if session.node in document.nodes and policy is not None:
+            facts = _facts(document, session.datasets, standing, now)
+            found.append(Site(name=session.node, rules=Rules(node=policy), facts=facts))
+    return tuple(found)
+
+
+def _previews(sites: Sequence[Site], document: JobDocument) -> dict[str, Decision]:
+    policies = ((site, site.rules.node) for site in sites)
+    return {site.name: decide(document, policy, site.facts) for site, policy in policies if policy is not None}
+
+
+def _federation_rules(standing: FederationStanding) -> Rules:
+    documents = tuple(item.document for item in standing.policies)
+    return Rules(node=None, federation=documents, missing=standing.missing)
+
+
+def _federation_decision(document: JobDocument, standing: FederationStanding, now: datetime) -> Decision | None:
+    """What the federation's level says; None in a federation that has no policy of its own."""
+    if not standing.adopted:
+        return None
+    facts = _facts(document, {document.dataset}, standing, now)
+    return decide_at_both_levels(document, _federation_rules(standing), facts)
+
+
+def _require_federation(document: JobDocument, standing: FederationStanding, now: datetime) -> None:
+    decision = _federation_decision(document, standing, now)
+    if decision is not None and not decision.allowed:
+        sentences = " ".join(f"[{reason.label}] {reason.sentence}" for reason in decision.refusals)
+        sentence = f"the federation's own policy refuses this job. {sentences}"
+        raise RefusedByFederation(sentence)
+
+
+def _federation_verdict(decision: Decision | None, standing: FederationStanding) -> pb.FederationVerdict:
+    if decision is None:
+        return pb.FederationVerdict(adopted=False, accepted=True)
+    return pb.FederationVerdict(
+        adopted=True,
+        accepted=decision.allowed,
+        reasons=[
+            pb.Reason(clause=item.label, sentence=item.sentence, allowed=item.allowed) for item in decision.reasons
+        ],
+        policies=[item.document.title for item in standing.policies],
+    )
+
+
+def _advice(document: JobDocument, sites: Sequence[Site], standing: FederationStanding, now: datetime) -> pb.JobAdvice:
+    """What to change so that all policies known here allow the job."""
+    places = list(sites)
+    if standing.adopted:
+        facts = _facts(document, {document.dataset}, standing, now)
+        places.insert(0, Site(name="the federation", rules=_federation_rules(standing), facts=facts))
+    advice = advise(document, places, installed_offer())
+    return pb.JobAdvice(
+        changes=[
+            pb.JobChange(field=item.field, value=json.dumps(item.value), sentence=item.sentence)
+            for item in advice.changes
+        ],
+        obstacles=advice.obstacles,
+        sufficient=advice.sufficient,
+    )
 
 
 def _minimum(document: JobDocument) -> int:

@@ -12,11 +12,15 @@ from fedseal.coordinator.job_run import JobRun
 from fedseal.learning import Origin, build_model, learner_digest, model_bytes
 from fedseal.methods import STATISTICS_STAGE, TRAINING_STAGE, programme_statement
 from fedseal.methods.statistics import describe
+from fedseal.protection import protection_quantities, protection_sentence
 from fedseal_crypto.canonical import canonical_json
 from fedseal_crypto.digests import sha256_hex
 from fedseal_crypto.masking import RoundParameters
 from fedseal_governance import runs
+from fedseal_governance.custody import job_key
+from fedseal_governance.policy import pinning
 from fedseal_governance.records import (
+    CustodyRecord,
     DisclosureRecord,
     JobRecord,
     NodeAnswer,
@@ -25,6 +29,7 @@ from fedseal_governance.records import (
     RoundRecord,
 )
 from fedseal_governance.runs import RoundState
+from fedseal_governance.vocabulary import Protection
 
 _SOFTWARE = ("fedseal", "torch", "numpy", "cryptography", "grpcio")
 _ROWS_FIGURE = "rows"
@@ -81,9 +86,13 @@ def make_record(session: Session, run: JobRun, *, federation: str, log_origin: s
         protection=document.protection.value,
         disclosure=DisclosureRecord(
             level=statement.level.name,
-            paragraph=statement.paragraph,
-            quantities=tuple(f"{item.party}: {item.name} - {item.description}" for item in statement.quantities),
+            paragraph=_paragraph(statement.paragraph, document.protection),
+            quantities=(
+                *(f"{item.party}: {item.name} - {item.description}" for item in statement.quantities),
+                *(f"{party}: {name} - {text}" for name, party, text in protection_quantities(document.protection)),
+            ),
         ),
+        custody=_custody(session, run.digest),
         privacy=PrivacyRecord(
             mechanism=document.privacy.mechanism.value,
             statement="No differential privacy: the protection hides each node's contribution, not what the "
@@ -91,12 +100,25 @@ def make_record(session: Session, run: JobRun, *, federation: str, log_origin: s
         ),
         answers=tuple(_answer(item) for item in runs.answers(session, run.digest)),
         rounds=rounds,
+        federation_policies=pinning.bound_to(session, run.digest),
         records_used=next((item.figures[_ROWS_FIGURE] for item in rounds if _ROWS_FIGURE in item.figures), None),
         software={name: version(name) for name in _SOFTWARE} | {"python": platform.python_version()},
         federation=federation,
         log_origin=log_origin,
         log_position=log_position,
     )
+
+
+def _paragraph(method: str, protection: Protection) -> str:
+    own = protection_sentence(protection)
+    return f"{method}\n\nProtection ({protection.value}): {own}" if own else method
+
+
+def _custody(session: Session, job: str) -> CustodyRecord | None:
+    row = job_key(session, job)
+    if row is None:
+        return None
+    return CustodyRecord(custodian=row.custodian, key=row.digest, statement=sha256_hex(row.statement))
 
 
 def _round(row: runs.RoundRow) -> RoundRecord:

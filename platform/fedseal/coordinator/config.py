@@ -25,6 +25,7 @@ class CoordinatorSettings(BaseModel):
         reconnect_grace_seconds: how long a broken stream may take to come back within a round.
         retry_pause_seconds: pause before a round is tried again.
         maximum_attempts: attempts at one round before the job fails.
+        custodian_seconds: how long a job waits for its custodian to make a key, or to open a sum.
         maximum_nodes: nodes that can be present at once; each holds one worker thread.
     """
 
@@ -39,6 +40,7 @@ class CoordinatorSettings(BaseModel):
     reconnect_grace_seconds: Seconds = 2.0
     retry_pause_seconds: Seconds = 1.0
     maximum_attempts: Annotated[int, Field(ge=1, le=MOST_ATTEMPTS)] = 5
+    custodian_seconds: Seconds = 900.0
     maximum_nodes: Annotated[int, Field(ge=3, le=1_000)] = 100
 
     @property

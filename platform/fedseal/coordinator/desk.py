@@ -13,7 +13,7 @@ Rules kept here:
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -22,12 +22,17 @@ import structlog
 from fedseal.coordinator.active_round import ActiveRound
 from fedseal.coordinator.attendance import Attendance, Session
 from fedseal.coordinator.config import CoordinatorSettings
+from fedseal.coordinator.custody_events import CustodianDeclined, JobCustodyEvent, SumDelivered
+from fedseal.coordinator.custody_roll import CustodianRoll
 from fedseal.coordinator.gathering import Gathering
 from fedseal.coordinator.hub import EventHub
 from fedseal.coordinator.intake import ContributionArrived, MessageReported, RoundRefused
+from fedseal.coordinator.job_custody import JobCustody, custody_end
 from fedseal.coordinator.job_run import JobRun, OpenedRound
 from fedseal.coordinator.ledger import EndedAttempt, JobState, Ledger, StoredJob
 from fedseal.coordinator.round_driver import RoundDriver
+from fedseal.coordinator.sealed_round import SealedRound
+from fedseal.coordinator.strictest import CommonPolicies, no_common_policies
 from fedseal.errors import PlatformError, RefusalError
 from fedseal.rounds import RoundAddress
 from fedseal.trust import Trust
@@ -35,7 +40,7 @@ from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal.wire.limits import TEXT_CHARACTERS
 from fedseal_crypto.digests import Digest
 from fedseal_crypto.errors import CryptoError
-from fedseal_crypto.masking import ClientId, Step
+from fedseal_crypto.masking import ClientId, RingSum, Step
 from fedseal_governance.errors import GovernanceError, StorageError
 
 _log = structlog.get_logger(__name__)
@@ -55,8 +60,11 @@ class Surroundings:
     trust: Trust
     settings: CoordinatorSettings
     spool: Path
+    custodians: CustodianRoll = field(default_factory=CustodianRoll)
     later: Callable[[Callable[[], None]], None]
     """Run something a moment later, on another thread."""
+    common_policies: CommonPolicies = no_common_policies
+    """The federation's own policies for a dataset, now."""
 
 
 class JobDesk:
@@ -77,9 +85,12 @@ class JobDesk:
             settings=around.settings,
             last_sum=around.ledger.last_sum(stored.digest),
             now=now,
+            common_policies=around.common_policies,
         )
         self._pause_until: datetime | None = None
         self._last_end: pb.Instruction | None = None
+        self._custody = JobCustody(stored, around, now=now) if stored.document.protection.has_custodian else None
+        run.key = None if self._custody is None else self._custody.key_digest
 
     @classmethod
     def load(cls, digest: Digest, around: Surroundings, *, now: datetime) -> "JobDesk":
@@ -181,7 +192,49 @@ class JobDesk:
         """Size of a masked vector of that attempt, which this process of ``node`` must belong to."""
         active = self._require_active(address)
         _require_beginner(active, node, session)
+        return active.opened.upload_bytes
+
+    # -- the custodian ---------------------------------------------------------------------------------
+
+    def custody_event(self, event: JobCustodyEvent, *, now: datetime) -> None:
+        """Take what the job's custodian brings: a key, an opened sum, or a refusal."""
+        custody = self._require_custody()
+        if isinstance(event, SumDelivered):
+            custody.deliver(event, self._require_sealed(event.address), now=now)
+        elif isinstance(event, CustodianDeclined) and event.address is not None:
+            active = self._require_sealed(event.address)
+            reason = custody.declined_sum(event, active, now=now)
+            if reason:
+                self._fail_round(active, reason, now)
+        else:
+            custody.take(event, now=now)
+            self._run.key = custody.key_digest
+            self._publish("custodian", text=f"{custody.name} answered")
+
+    def ciphertext(self, custodian: str, address: RoundAddress, member: str) -> Path:
+        """The file of one ciphertext of the sum that the custodian is asked to open."""
+        active = self._require_sealed(address)
+        self._require_custody().require_fetchable(custodian, address, active)
+        return active.ciphertext(member)
+
+    def sum_bytes(self, custodian: str, address: RoundAddress) -> int:
+        """Size of the opened sum that the custodian is asked for."""
+        active = self._require_sealed(address)
+        self._require_custody().require_fetchable(custodian, address, active)
         return active.opened.layout.wire_bytes
+
+    def _require_custody(self) -> JobCustody:
+        if self._custody is None:
+            sentence = f"job {self.digest[:12]} has no custodian"
+            raise RefusalError(sentence)
+        return self._custody
+
+    def _require_sealed(self, address: RoundAddress) -> SealedRound:
+        active = self._active
+        if not isinstance(active, SealedRound) or active.opened.plan.address != address:
+            sentence = f"{address} is not under way"
+            raise RefusalError(sentence)
+        return active
 
     def stop(self, reason: str, now: datetime) -> None:
         """End the job on request."""
@@ -205,6 +258,8 @@ class JobDesk:
             self._end(JobState.FAILED, f"internal error ({type(error).__name__}); see the coordinator's log", now)
 
     def _decide_offer(self, now: datetime) -> None:
+        if self._custody is not None:
+            self._custody.offer()
         named = self._stored.document.nodes
         waited = self._gathering.waited(now)
         if len(self._answers) < len(named) and waited < self._around.settings.offer_seconds:
@@ -216,6 +271,11 @@ class JobDesk:
                 "their reasons are in `fedseal job show`"
             )
             self._end(JobState.REFUSED, reason, now)
+            return
+        if self._custody is not None and self._custody.key_digest is None:
+            refusal = self._custody.refusal(now)
+            if refusal:
+                self._end(JobState.REFUSED, refusal, now)
             return
         self._around.ledger.set_state(self.digest, JobState.RUNNING, "", now=now)
         self.state = JobState.RUNNING
@@ -247,9 +307,20 @@ class JobDesk:
     def _settle(self, active: ActiveRound, now: datetime) -> None:
         """End the round if its protocol has come to its end."""
         if active.driver.step is Step.DONE:
-            self._complete_round(active, now)
+            result = self._result(active, now)
+            if result is not None:
+                self._complete_round(active, result, now)
         elif active.driver.step is Step.FAILED:
             self._fail_round(active, str(active.driver.failure), now)
+
+    def _result(self, active: ActiveRound, now: datetime) -> RingSum | None:
+        """The sum; None while the custodian has not opened it."""
+        if self._custody is None or not isinstance(active, SealedRound):
+            return active.driver.result
+        opened = self._custody.opened_sum(active, now=now)
+        if opened is None:
+            self._custody.ask(active, now=now)
+        return opened
 
     # -- rounds ----------------------------------------------------------------------------------------
 
@@ -259,7 +330,11 @@ class JobDesk:
         if roster is None:
             return
         document = self._stored.document
-        opened = self._run.open_round(roster, step_seconds=document.step_timeout_seconds)
+        opened = self._run.open_round(
+            roster,
+            step_seconds=document.step_timeout_seconds,
+            common=self._around.common_policies(document.dataset),
+        )
         address = opened.plan.address
         log_size = self._around.ledger.begin_round(opened, [item.identity_pem for item in roster], now=now)
         self._active = self._activate(opened, log_size, now)
@@ -272,7 +347,10 @@ class JobDesk:
         spool = self._around.spool / address.job / f"{address.stage}-{address.round}-{address.attempt}"
         spool.mkdir(parents=True, exist_ok=True)
         patience = timedelta(seconds=self._around.settings.patience_seconds)
-        return ActiveRound(opened, RoundDriver(opened.plan, now=now, patience=patience), spool, log_size)
+        driver = RoundDriver(opened.plan, now=now, patience=patience)
+        if self._custody is None:
+            return ActiveRound(opened, driver, spool, log_size)
+        return SealedRound(opened, driver, spool, log_size, public=self._custody.public)
 
     def _instruct(self, active: ActiveRound, session: Session) -> None:
         """Send what ``session`` needs for the current step."""
@@ -287,6 +365,8 @@ class JobDesk:
                 revocation_list=self._around.trust.revocation_list_pem(),
                 log_size=active.log_size,
             )
+            if self._custody is not None:
+                self._custody.decorate(start)
             session.send(pb.Instruction(round_start=start))
             return
         payload = active.driver.instruction_for(ClientId(session.node))
@@ -300,8 +380,7 @@ class JobDesk:
             if active.driver.belongs(ClientId(session.node), session.session)
         ]
 
-    def _complete_round(self, active: ActiveRound, now: datetime) -> None:
-        result = active.driver.result
+    def _complete_round(self, active: ActiveRound, result: RingSum, now: datetime) -> None:
         members = len(active.opened.plan.parameters.roster)
         figures = {
             **self._run.absorb(result, active.opened.layout),
@@ -390,6 +469,8 @@ class JobDesk:
         for session in self._around.attendance.all():
             if session.node in self._stored.document.nodes:
                 session.send(pb.Instruction(job_end=end))
+        if self._custody is not None:
+            self._custody.end(custody_end(end))
         shutil.rmtree(self._around.spool / self.digest, ignore_errors=True)
         self._publish("done", text=f"{state.value}: {reason}" if reason else state.value)
 

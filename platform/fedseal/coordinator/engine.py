@@ -15,12 +15,21 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import structlog
 
-from fedseal.coordinator.admission import Admission, Submission
+from fedseal.coordinator.admission import Admission, RefusedByFederation, Submission
 from fedseal.coordinator.attendance import Attendance, Session
+from fedseal.coordinator.custody_events import (
+    CustodianArrived,
+    CustodianDeclined,
+    CustodianLeft,
+    KeyPublished,
+    SumDelivered,
+)
+from fedseal.coordinator.custody_roll import CustodianSession
 from fedseal.coordinator.desk import JobDesk, Surroundings
 from fedseal.coordinator.hub import EventHub
 from fedseal.coordinator.intake import (
@@ -33,11 +42,15 @@ from fedseal.coordinator.intake import (
     StopAsked,
     VerdictReported,
 )
+from fedseal.coordinator.job_custody import custody_end
 from fedseal.coordinator.ledger import JobState, Ledger
-from fedseal.errors import PlatformError, RefusalError
+from fedseal.coordinator.policies import FederationPolicies
+from fedseal.credentials import Credentials
+from fedseal.errors import ClockBehind, PlatformError, RefusalError
 from fedseal.rounds import RoundAddress
 from fedseal.trust import Clock, Trust
 from fedseal.wire._generated import coordination_pb2 as pb
+from fedseal.wire._generated import custody_pb2
 from fedseal_crypto.certificates import Party
 from fedseal_crypto.digests import Digest
 from fedseal_crypto.errors import CryptoError
@@ -47,7 +60,12 @@ _log = structlog.get_logger(__name__)
 
 _TICK_SECONDS = 0.1
 _ANSWER_SECONDS = 120.0
+_SETTLE_SECONDS = 10.0
+"""How often policies are looked at whose first or last day may have come."""
+
 _EXPECTED = (PlatformError, CryptoError, GovernanceError, OSError)
+
+Answer = TypeVar("Answer")
 
 _Item = tuple[Callable[[], Any], Future[Any] | None]
 
@@ -63,6 +81,7 @@ class Engine:
         admission: Admission,
         trust: Trust,
         surroundings: Surroundings,
+        policies: FederationPolicies,
         clock: Clock,
     ) -> None:
         self.hub: EventHub = surroundings.hub
@@ -72,6 +91,8 @@ class Engine:
         self._trust = trust
         self._surroundings = surroundings
         self._clock = clock
+        self._policies = policies
+        self._settled_at: datetime | None = None
         self._queue: queue.Queue[_Item] = queue.Queue()
         self._desks: dict[Digest, JobDesk] = {}
         self._departures: dict[str, tuple[Session, datetime]] = {}
@@ -109,6 +130,15 @@ class Engine:
         )
         return verdicts
 
+    def ask_policies(self, work: Callable[[FederationPolicies, datetime], Answer]) -> Answer:
+        """Read or change the federation's policies; whatever changed reaches the nodes that are present.
+
+        Raises:
+            PlatformError, CryptoError, GovernanceError: it was refused; nothing changed.
+        """
+        answer: Answer = self._ask(lambda: self._with_policies(work))
+        return answer
+
     def expected_bytes(self, address: RoundAddress, node: str, session: bytes) -> int:
         """Size of a masked vector of that attempt, which this process of ``node`` must belong to.
 
@@ -118,10 +148,44 @@ class Engine:
         size: int = self._ask(lambda: self._desk(address.job).expected_bytes(address, node, session))
         return size
 
+    def ciphertext(self, custodian: str, address: RoundAddress, member: str) -> Path:
+        """The file of one ciphertext of the sum that the custodian is asked to open.
+
+        Raises:
+            RefusalError: it is not asked for that sum.
+        """
+        path: Path = self._ask(lambda: self._desk(address.job).ciphertext(custodian, address, member))
+        return path
+
+    def sum_bytes(self, custodian: str, address: RoundAddress) -> int:
+        """Size of the opened sum that the custodian is asked for.
+
+        Raises:
+            RefusalError: it is not asked for that sum.
+        """
+        size: int = self._ask(lambda: self._desk(address.job).sum_bytes(custodian, address))
+        return size
+
     def take_revocations(self, crl_pem: bytes) -> bool:
         """Take a newer revocation list over; members on it are out from the next step on."""
         changed: bool = self._ask(lambda: self._take_revocations(crl_pem))
         return changed
+
+    def renew(self, own: Credentials, announce: Callable[[], None]) -> None:
+        """Go on under another certificate of this coordinator: note it, and show it to everybody who is present.
+
+        Args:
+            own: the new certificate with its keys.
+            announce: writes the entry about it.
+        """
+
+        def work() -> None:
+            self._ledger.renew(own)
+            announce()
+            for session in self._attendance.all():
+                session.send(self._welcome())
+
+        self._ask(work)
 
     def stop(self) -> None:
         """Ask ``run`` to return after the event it is handling."""
@@ -178,11 +242,11 @@ class Engine:
         """Load a job; one whose stored state cannot be used has failed.
 
         Raises:
-            StorageError, OSError: storage may come back; nothing was decided.
+            StorageError, OSError, ClockBehind: storage may come back, the clock be corrected; nothing was decided.
         """
         try:
             self._load(digest)
-        except (StorageError, OSError):
+        except (StorageError, OSError, ClockBehind):
             raise
         except (PlatformError, CryptoError, GovernanceError) as error:
             reason = f"it could not be taken up after a restart: {error}"
@@ -206,7 +270,10 @@ class Engine:
         try:
             submission: Submission = self._admission.admit(document, person, self._attendance.all(), now=now)
         except RefusalError as error:
-            self._ledger.refused_at_submission(document, person=person.label, reason=str(error), now=now)
+            by_federation = isinstance(error, RefusedByFederation)
+            self._ledger.refused_at_submission(
+                document, person=person.label, reason=str(error), by_federation=by_federation, now=now
+            )
             raise
         self._ledger.submit(submission, now=now)
         try:
@@ -228,20 +295,44 @@ class Engine:
             case MessageReported() | ContributionArrived() | RoundRefused():
                 desk = self._desk(event.address.job)
                 self._guarding(desk, lambda: desk.round_event(event, now=self._clock()))
+            case CustodianArrived(custodian):
+                self._custodian_arrived(custodian)
+            case CustodianLeft(custodian):
+                self._surroundings.custodians.leave(custodian)
+            case CustodianDeclined() | KeyPublished() | SumDelivered():
+                desk = self._desk(event.job)
+                self._guarding(desk, lambda: desk.custody_event(event, now=self._clock()))
             case StopAsked():
                 desk = self._desk(event.job)
                 self._guarding(desk, lambda: desk.stop(f"stopped by {event.person}: {event.reason}", self._clock()))
+
+    def _with_policies(self, work: Callable[[FederationPolicies, datetime], Answer]) -> Answer:
+        before = self._policies.handed_out()
+        answer = work(self._policies, self._clock())
+        after = self._policies.handed_out()
+        if after != before:
+            for session in self._attendance.all():
+                session.send(pb.Instruction(federation_policies=after))
+        return answer
+
+    def _settle_policies(self, now: datetime) -> None:
+        if self._settled_at is not None and (now - self._settled_at).total_seconds() < _SETTLE_SECONDS:
+            return
+        try:
+            self._policies.settle(now)
+        except GovernanceError as error:
+            _log.error("the federation's policies could not be brought up to date", sentence=str(error))
+        self._settled_at = now
 
     def _arrived(self, session: Session) -> None:
         if session.closed:
             return  # the stream broke before its arrival was handled
         self._attendance.enter(session)
         departed = self._departures.pop(session.node, None)
-        welcome = pb.Welcome(
-            coordinator_certificate=self._ledger.certificate.decode(),
-            revocation_list=self._trust.revocation_list_pem(),
-        )
-        session.send(pb.Instruction(welcome=welcome))
+        session.send(self._welcome())
+        handed_out = self._policies.handed_out()
+        if handed_out.policies:
+            session.send(pb.Instruction(federation_policies=handed_out))
         _log.info("node present", node=session.node, returned=departed is not None)
         for desk in tuple(self._desks.values()):
             with suppress(StorageError):  # logged there, and the job is loaded again
@@ -250,6 +341,29 @@ class Engine:
             end = None if digest in self._desks else self._ledger.job_end(digest, session.node)
             if end is not None:
                 session.send(pb.Instruction(job_end=end))
+
+    def _custodian_arrived(self, session: CustodianSession) -> None:
+        if session.closed:
+            return
+        self._surroundings.custodians.enter(session)
+        welcome = custody_pb2.CustodyWelcome(
+            coordinator_certificate=self._ledger.certificate.decode(),
+            revocation_list=self._trust.revocation_list_pem(),
+        )
+        session.send(custody_pb2.CustodianTask(welcome=welcome))
+        _log.info("custodian present", custodian=session.name)
+        for digest in session.open_jobs:
+            end = None if digest in self._desks else self._ledger.job_end_for_custodian(digest, session.name)
+            if end is not None:
+                session.send(custody_pb2.CustodianTask(job_end=custody_end(end)))
+
+    def _welcome(self) -> pb.Instruction:
+        return pb.Instruction(
+            welcome=pb.Welcome(
+                coordinator_certificate=self._ledger.certificate.decode(),
+                revocation_list=self._trust.revocation_list_pem(),
+            )
+        )
 
     def _left(self, session: Session) -> None:
         if self._attendance.leave(session):
@@ -269,9 +383,19 @@ class Engine:
                 self._attendance.leave(session)
                 for desk in self._desks.values():
                     desk.lost(session.node, now=self._clock(), for_good=True)
+        for custodian in self._surroundings.custodians.all():
+            try:
+                self._trust.root.verify_identity(
+                    custodian.identity_pem, now=self._clock(), revocations=self._trust.revocations
+                )
+            except CryptoError as error:
+                _log.warning("custodian shut out", custodian=custodian.name, sentence=str(error))
+                custodian.close()
+                self._surroundings.custodians.leave(custodian)
         return True
 
     def _tick(self, now: datetime) -> None:
+        self._settle_policies(now)
         grace = self._surroundings.settings.reconnect_grace_seconds
         for node, (_, since) in tuple(self._departures.items()):
             if (now - since).total_seconds() >= grace:
@@ -321,7 +445,7 @@ class Engine:
                     desk.welcome(session, now=self._clock())
                 elif end is not None:
                     session.send(pb.Instruction(job_end=end))
-        except (StorageError, OSError):
+        except (StorageError, OSError, ClockBehind):
             self._desks.pop(digest, None)
             self._load_later(digest)
             raise

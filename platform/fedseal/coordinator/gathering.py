@@ -14,7 +14,12 @@ from datetime import datetime
 
 from fedseal.coordinator.attendance import Session
 from fedseal.coordinator.config import CoordinatorSettings
-from fedseal.coordinator.strictest import compares_every_round, policy_for
+from fedseal.coordinator.strictest import (
+    CommonPolicies,
+    compares_every_round,
+    no_common_policies,
+    policy_for,
+)
 from fedseal.errors import RefusalError
 
 
@@ -27,6 +32,7 @@ class Gathering:
         settings: how long to wait.
         last_sum: the nodes in the job's newest sum, None before the first.
         now: waiting begins here.
+        common_policies: gives the federation's own policies.
     """
 
     def __init__(
@@ -37,7 +43,9 @@ class Gathering:
         settings: CoordinatorSettings,
         last_sum: frozenset[str] | None,
         now: datetime,
+        common_policies: CommonPolicies = no_common_policies,
     ) -> None:
+        self._common_policies = common_policies
         self._dataset = dataset
         self._minimum = minimum_cohort
         self._settings = settings
@@ -108,7 +116,8 @@ class Gathering:
 
         A site that comes back makes a sum that differs by one site from those before; without it the job goes on.
         """
-        if self._last_sum is None or not compares_every_round(policy_for(self._dataset, item) for item in here):
+        policies = [*self._common_policies(self._dataset), *(policy_for(self._dataset, item) for item in here)]
+        if self._last_sum is None or not compares_every_round(policies):
             return here
         same = [item for item in here if item.node in self._last_sum]
         return same if len(same) == len(self._last_sum) else here

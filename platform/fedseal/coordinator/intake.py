@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedseal.coordinator.attendance import Session
+from fedseal.coordinator.custody_events import CustodianArrived, CustodianLeft, JobCustodyEvent
 from fedseal.rounds import RoundAddress
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal_crypto.digests import Digest
@@ -72,4 +73,15 @@ class StopAsked:
     reason: str
 
 
-Event = NodeArrived | NodeLeft | VerdictReported | MessageReported | ContributionArrived | RoundRefused | StopAsked
+Event = (
+    NodeArrived
+    | NodeLeft
+    | VerdictReported
+    | MessageReported
+    | ContributionArrived
+    | RoundRefused
+    | StopAsked
+    | CustodianArrived
+    | CustodianLeft
+    | JobCustodyEvent
+)

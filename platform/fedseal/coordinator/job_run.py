@@ -22,12 +22,15 @@ from fedseal.methods import (
     stage_plan,
 )
 from fedseal.plans import plan_digest
+from fedseal.protection import round_layout
 from fedseal.rounds import RoundAddress
 from fedseal_crypto.digests import Digest
-from fedseal_crypto.encoding import Layout
+from fedseal_crypto.encoding import Layout, VectorSpec
+from fedseal_crypto.homomorphic import SlotPlan
 from fedseal_crypto.masking import ClientId, RingSum, RoundParameters, choose_parameters
 from fedseal_governance.datasets import DatasetSchema
 from fedseal_governance.jobs import JobDocument
+from fedseal_governance.policy import PolicyDocument
 
 SMALLEST_COHORT = 3
 """Two nodes cannot hide from each other: each subtracts itself from the sum."""
@@ -60,6 +63,13 @@ class OpenedRound:
     layout: Layout
     broadcast: bytes
     broadcast_digest: Digest
+    specs: tuple[VectorSpec, ...] = ()
+    slots: SlotPlan | None = None
+
+    @property
+    def upload_bytes(self) -> int:
+        """Exact size of what one node uploads."""
+        return self.layout.wire_bytes if self.slots is None else self.slots.bundle_bytes
 
 
 class JobRun:
@@ -82,6 +92,7 @@ class JobRun:
         self.stages: tuple[Stage, ...] = programme(document)
         self._federation = federation
         self.schema_digest = schema_digest
+        self.key: Digest | None = None
         self.progress = progress or replace(self._enter(Progress(), 0), attempt=attempt)
 
     @property
@@ -114,8 +125,15 @@ class JobRun:
         base = stage_plan(self.document, self.schema, self.stage, published=self.progress.published)
         return base.for_round(self.progress.round)
 
-    def open_round(self, roster: Sequence[Session], *, step_seconds: float) -> OpenedRound:
+    def open_round(
+        self, roster: Sequence[Session], *, step_seconds: float, common: Sequence[PolicyDocument] = ()
+    ) -> OpenedRound:
         """Make the parameters and the broadcast of the next attempt.
+
+        Args:
+            roster: the nodes of the round.
+            step_seconds: how long one step waits for a node.
+            common: the federation's own policies for the job's dataset.
 
         Raises:
             ParametersInvalid: the roster is smaller than three, or no graph withstands what the policies assume.
@@ -124,8 +142,8 @@ class JobRun:
         plan = self.plan()
         broadcast = pack_broadcast(plan, self.stage.method.broadcast(plan, self.progress.state))
         broadcast_digest = Digest(hashlib.sha256(broadcast).hexdigest())
-        layout = Layout.plan(self.stage.method.vectors(plan), cohort=len(sessions))
-        parameters = self._parameters(sessions, layout, broadcast_digest)
+        made = round_layout(self.document, self.stage.method.vectors(plan), cohort=len(sessions))
+        parameters = self._parameters(sessions, made.layout, broadcast_digest, common)
         address = RoundAddress(self.digest, self.stage.name, self.progress.round, self.progress.attempt)
         round_plan = RoundPlan(
             address=address,
@@ -133,8 +151,17 @@ class JobRun:
             members={ClientId(item.node): item.public for item in sessions},
             sessions={ClientId(item.node): item.session for item in sessions},
             step_seconds=step_seconds,
+            protection=self.document.protection,
+            key=self.key,
         )
-        return OpenedRound(plan=round_plan, layout=layout, broadcast=broadcast, broadcast_digest=broadcast_digest)
+        return OpenedRound(
+            plan=round_plan,
+            layout=made.layout,
+            broadcast=broadcast,
+            broadcast_digest=broadcast_digest,
+            specs=made.specs,
+            slots=made.slots,
+        )
 
     def absorb(self, result: RingSum, layout: Layout) -> Mapping[str, float]:
         """Turn a sum into the method's next state and advance; returns the published figures of the round."""
@@ -169,9 +196,11 @@ class JobRun:
         plan = stage_plan(self.document, self.schema, self.stages[stage], published=entered.published)
         return replace(entered, state=self.stages[stage].method.initial_state(plan))
 
-    def _parameters(self, sessions: Sequence[Session], layout: Layout, broadcast: Digest) -> RoundParameters:
-        # Every node computes this from its own policy and refuses anything weaker.
-        asked = strictest(policy_for(self.document.dataset, session) for session in sessions)
+    def _parameters(
+        self, sessions: Sequence[Session], layout: Layout, broadcast: Digest, common: Sequence[PolicyDocument]
+    ) -> RoundParameters:
+        # Every node computes this from its own policy and the federation's, and refuses anything weaker.
+        asked = strictest([*common, *(policy_for(self.document.dataset, session) for session in sessions)])
         group = choose_parameters(
             len(sessions), corrupted_fraction=asked.corrupted_fraction, dropout_fraction=asked.dropout_fraction
         )
@@ -189,7 +218,7 @@ class JobRun:
             words=layout.shape.runs,
             layout_digest=layout.digest,
             broadcast_digest=broadcast,
-            plan_digest=plan_digest(self.document, job=self.digest, schema=self.schema_digest),
+            plan_digest=plan_digest(self.document, job=self.digest, schema=self.schema_digest, key=self.key),
         )
 
 

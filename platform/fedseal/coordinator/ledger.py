@@ -18,17 +18,19 @@ from fedseal.coordinator.admission import Submission
 from fedseal.coordinator.closing import export_model, export_statistics, make_record
 from fedseal.coordinator.job_run import JobRun, OpenedRound, Progress, unpack_state
 from fedseal.coordinator.round_driver import RoundPlan
+from fedseal.credentials import Credentials
 from fedseal.documents import JOB_TYPE
 from fedseal.errors import RefusalError
 from fedseal.foreign import fitted, fitted_all
+from fedseal.protection import round_layout
 from fedseal.rounds import RoundAddress
 from fedseal.trust import Trust
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal.wire.limits import TEXT_CHARACTERS
+from fedseal_crypto.canonical import canonical_json
 from fedseal_crypto.certificates import Member
 from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.dsse import SignedDocument
-from fedseal_crypto.encoding import Layout
 from fedseal_crypto.identity import IdentityKey
 from fedseal_crypto.masking import ClientId, RingSum, RoundParameters, Step
 from fedseal_crypto.notes import Checkpoint, NoteKind, NoteVerifier, log_origin
@@ -37,6 +39,7 @@ from fedseal_governance.audit import AuditLog
 from fedseal_governance.database import Database
 from fedseal_governance.datasets import DatasetSchema, load_schema
 from fedseal_governance.jobs import JobDocument, load_job
+from fedseal_governance.policy import pinning
 from fedseal_governance.records import sign_record
 from fedseal_governance.runs import JobState, RoundKey, RoundState
 
@@ -48,6 +51,11 @@ STEPS: tuple[Step, ...] = (
     Step.CONFIRM,
     Step.UNMASK,
 )
+_NOTED_REFUSALS = 20
+"""Of one answer; so many fit into one audit entry, and all are in the database."""
+_LINKS_IN_ENTRY = 64
+"""Commitments to nodes' logs that an entry holds itself; each has about 90 bytes."""
+
 MODEL, STATISTICS, STATE, BROADCAST, RECORD = "model", "statistics", "state", "broadcast", "job-record"
 
 
@@ -106,11 +114,22 @@ class Ledger:
     ) -> None:
         self.database = database
         self.member = member
-        self.key = key
-        self.certificate = certificate
+        self.signing = (key, certificate)
         self._trust = trust
         self.artefacts = ArtefactFolder(folder)
         self.log = AuditLog(log_origin(member.federation, member.name), key)
+        # Newest commitment of each node to its own log. After a restart the nodes' next cosignatures bring them again.
+        self._site_logs: dict[str, str] = {}
+
+    @property
+    def certificate(self) -> bytes:
+        """The identity certificate in use, in PEM."""
+        return self.signing[1]
+
+    def renew(self, own: Credentials) -> None:
+        """Go on under another certificate of this coordinator."""
+        self.member, self.signing = own.member, (own.key, own.certificate)
+        self.log = AuditLog(log_origin(own.member.federation, own.member.name), own.key)
 
     # -- the log ---------------------------------------------------------------------------------------
 
@@ -123,8 +142,11 @@ class Ledger:
 
         return self.database.run("audit.checkpoint", work)
 
-    def add_cosignature(self, witness: Member, *, checkpoint: str, line: str, now: datetime) -> None:
-        """Keep a node's cosignature of one of this log's checkpoints."""
+    def add_cosignature(self, witness: Member, *, checkpoint: str, line: str, link: bytes = b"", now: datetime) -> None:
+        """Keep a node's cosignature of one of this log's checkpoints.
+
+        ``link`` is the node's commitment to its own log, for the next entries of this one; empty if it sent none.
+        """
         size = Checkpoint.parse(checkpoint.partition("\n\n")[0] + "\n").size
         name = log_origin(witness.federation, witness.name)
         verifier = NoteVerifier(name=name, public=witness.public, kind=NoteKind.COSIGNATURE)
@@ -132,6 +154,8 @@ class Ledger:
             "audit.cosign",
             lambda session: self.log.add_cosignature(session, size=size, line=line, witness=verifier, now=now),
         )
+        if link:
+            self._site_logs[str(witness.name)] = link.hex()
 
     # -- jobs ------------------------------------------------------------------------------------------
 
@@ -162,14 +186,18 @@ class Ledger:
                 "dataset": signed.document.dataset,
                 "schema": sha256_hex(submission.schema),
                 "nodes": list(signed.document.nodes),
+                "federation_policies": [item.digest for item in submission.federation],
                 "envelope": sha256_hex(signed.envelope),
             }
+            pinning.bind_job(session, signed.digest, submission.federation)
             self._note(session, now, "job.submitted", signed.signer.label, f"job/{signed.digest}", details)
 
         self.database.run("job.submit", work)
 
-    def refused_at_submission(self, envelope: bytes, *, person: str, reason: str, now: datetime) -> None:
-        """Note that a job was turned away before it was offered."""
+    def refused_at_submission(
+        self, envelope: bytes, *, person: str, reason: str, by_federation: bool, now: datetime
+    ) -> None:
+        """Note that a job was turned away before it was offered, perhaps by the federation's own policy."""
         data = SignedDocument.from_json(envelope).payload
         document = load_job(data, "job")
         digest = sha256_hex(data)
@@ -177,6 +205,7 @@ class Ledger:
             "name": document.job,
             "purpose": document.purpose,
             "reason": reason,
+            "by_federation": by_federation,
             "envelope": sha256_hex(envelope),
         }
         self.artefacts.put(envelope)
@@ -245,7 +274,13 @@ class Ledger:
             )
             refusing = [item for item in reasons if not item["allowed"]]
             kind = "job.accepted" if verdict.accepted else "job.declined"
-            details = {"policy": verdict.policy, "policy_envelope": envelope, "refusals": refusing}
+            details = {
+                "policy": verdict.policy,
+                "policy_envelope": envelope,
+                "federation_policies": list(verdict.federation_policies),
+                "refusals": refusing[:_NOTED_REFUSALS],
+                "refusals_in_all": len(refusing),
+            }
             self._note(session, now, kind, f"node/{node}", f"job/{digest}", details)
 
         self.database.run("job.answer", work)
@@ -277,12 +312,14 @@ class Ledger:
             model_digest = None if model is None else self._keep(session, run.digest, MODEL, model)
             if statistics is not None:
                 self._keep(session, run.digest, STATISTICS, statistics)
-            signed = sign_record(record, model_digest=model_digest, key=self.key, certificate_pem=self.certificate)
+            key, certificate = self.signing
+            signed = sign_record(record, model_digest=model_digest, key=key, certificate_pem=certificate)
             runs.job(session, run.digest).record = signed
             details = {
                 "reason": reason,
                 "record": self._keep(session, run.digest, RECORD, signed),
                 "model": model_digest,
+                **self._links_of(run.document.nodes),
             }
             self._note(session, now, f"job.{state.value}", self.member.label, f"job/{run.digest}", details)
             return signed
@@ -298,6 +335,21 @@ class Ledger:
                 return None
             document = load_job(SignedDocument.from_json(row.envelope).payload, f"job {digest[:12]}")
             if node not in document.nodes:
+                return None
+            reason = row.reason[:TEXT_CHARACTERS]
+            return pb.JobEnd(job=digest, state=row.state.value, reason=reason, job_record=row.record or b"")
+
+        return self.database.read(work)
+
+    def job_end_for_custodian(self, digest: Digest, custodian: str) -> pb.JobEnd | None:
+        """How a job ended, for the custodian that it names; None if it has not, or is none of the custodian's."""
+
+        def work(session: Session) -> pb.JobEnd | None:
+            row = session.get(runs.JobRow, digest)
+            if row is None or row.state not in JobState.final():
+                return None
+            document = load_job(SignedDocument.from_json(row.envelope).payload, f"job {digest[:12]}")
+            if document.custodian != custodian:
                 return None
             reason = row.reason[:TEXT_CHARACTERS]
             return pb.JobEnd(job=digest, state=row.state.value, reason=reason, job_record=row.record or b"")
@@ -349,6 +401,8 @@ class Ledger:
                 "minimum_cohort": plan.parameters.minimum_cohort,
                 "broadcast": digest,
                 "context": plan.parameters.context0().hex(),
+                **({} if plan.key is None else {"key": plan.key}),
+                **self._links_of(plan.parameters.roster),
             }
             self._note(session, now, "round.started", self.member.label, f"job/{key.job}", details)
             return log_size
@@ -520,10 +574,25 @@ class Ledger:
             members=members,
             sessions={ClientId(item["node"]): bytes.fromhex(item["session"]) for item in roster},
             step_seconds=stored.document.step_timeout_seconds,
+            protection=stored.document.protection,
+            key=run.key,
         )
-        layout = Layout.plan(run.stage.method.vectors(run.plan()), cohort=len(roster))
-        broadcast = self.artefacts.get(row.broadcast)
-        return OpenedRound(plan=plan, layout=layout, broadcast=broadcast, broadcast_digest=Digest(row.broadcast))
+        made = round_layout(stored.document, run.stage.method.vectors(run.plan()), cohort=len(roster))
+        return OpenedRound(
+            plan=plan,
+            layout=made.layout,
+            broadcast=self.artefacts.get(row.broadcast),
+            broadcast_digest=Digest(row.broadcast),
+            specs=made.specs,
+            slots=made.slots,
+        )
+
+    def _links_of(self, nodes: Sequence[str]) -> dict[str, object]:
+        """The newest commitments of these nodes to their own logs, as a detail; many are a document."""
+        known = {node: self._site_logs[node] for node in sorted(nodes) if node in self._site_logs}
+        if len(known) <= _LINKS_IN_ENTRY:
+            return {"site_logs": known} if known else {}
+        return {"site_logs": self.artefacts.put(canonical_json(known))}
 
     def _move(self, session: Session, run: JobRun, state: str, size: int) -> None:
         row = runs.job(session, run.digest)

@@ -14,16 +14,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from fedseal.rounds import RoundAddress
+from fedseal_crypto.custody import SealedMessage, SealedServer
+from fedseal_crypto.digests import Digest
+from fedseal_crypto.errors import MisuseError
 from fedseal_crypto.identity import PublicIdentity
 from fedseal_crypto.masking import (
     ClientId,
-    ClientMessage,
     MaskingServer,
+    ReceivedMessage,
     RingSum,
     RoundFailed,
     RoundParameters,
     Step,
 )
+from fedseal_governance.vocabulary import Protection
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -38,6 +42,8 @@ class RoundPlan:
         members: identity keys of the roster.
         sessions: the process of each member; another process has lost the round's secrets.
         step_seconds: how long a step may take before those who did not answer are left out.
+        protection: which protocol collects the sum.
+        key: digest of the custodian's public key, where there is one.
     """
 
     address: RoundAddress
@@ -45,6 +51,8 @@ class RoundPlan:
     members: Mapping[ClientId, PublicIdentity]
     sessions: Mapping[ClientId, bytes]
     step_seconds: float
+    protection: Protection = Protection.MASKING
+    key: Digest | None = None
 
 
 class RoundDriver:
@@ -54,11 +62,16 @@ class RoundDriver:
         """Begin an attempt; ``patience`` is how long after its deadline the last step waits for too few answers."""
         self.plan = plan
         self._patience = patience
-        self._server = MaskingServer(plan.parameters, plan.members)
+        self._server = _server(plan)
         self._deadline = now + timedelta(seconds=plan.step_seconds)
         self._away: set[ClientId] = set()
         self._silent_from: dict[ClientId, datetime] = {}
         self.failure: RoundFailed | None = None
+
+    @property
+    def server(self) -> MaskingServer | SealedServer:
+        """The protocol's own state machine."""
+        return self._server
 
     @property
     def step(self) -> Step:
@@ -79,14 +92,14 @@ class RoundDriver:
         """Whether ``session`` is the process that ``client`` began this attempt with."""
         return self.plan.sessions.get(client) == session
 
-    def receive(self, message: ClientMessage) -> bool:
+    def receive(self, message: ReceivedMessage | SealedMessage) -> bool:
         """Take one message; false if it was taken before, which may be in an earlier step.
 
         Raises:
             PeerError: the message fails a check; nothing changed.
         """
         before = self._server.missing()
-        self._server.receive(message)
+        _give(self._server, message)
         return self._server.missing() != before
 
     def leave(self, client: ClientId, *, silent_from: datetime | None = None) -> None:
@@ -133,3 +146,29 @@ class RoundDriver:
         if self._server.step not in (Step.DONE, Step.FAILED):
             for client in self._away:
                 self._server.drop(client)
+
+
+def _server(plan: RoundPlan) -> MaskingServer | SealedServer:
+    """The protocol of the plan's protection.
+
+    Raises:
+        MisuseError: a protection under a custodian's key, and no key.
+    """
+    if not plan.protection.has_custodian:
+        return MaskingServer(plan.parameters, plan.members)
+    if plan.key is None:
+        raise MisuseError(f"{plan.address}: the protection {plan.protection.value} needs a key.")
+    if plan.protection is Protection.HYBRID:
+        return MaskingServer(plan.parameters, plan.members, hidden=True)
+    return SealedServer(plan.parameters, plan.members, bytes.fromhex(plan.key))
+
+
+def _give(server: MaskingServer | SealedServer, message: ReceivedMessage | SealedMessage) -> None:
+    if isinstance(server, SealedServer):
+        if not isinstance(message, SealedMessage):
+            raise MisuseError(f"a {type(message).__name__} is no message of a round under a custodian's key.")
+        server.receive(message)
+    else:
+        if isinstance(message, SealedMessage):
+            raise MisuseError("a commitment is no message of a round under masks.")
+        server.receive(message)

@@ -18,6 +18,7 @@ from fedseal.coordinator.intake import (
     StopAsked,
     VerdictReported,
 )
+from fedseal.coordinator.policies import event_view, impact_view, policy_view
 from fedseal.coordinator.views import Views
 from fedseal.errors import PeerFault, RefusalError
 from fedseal.foreign import fitted
@@ -28,55 +29,44 @@ from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal.wire._generated import coordination_pb2_grpc as rpc
 from fedseal.wire.status import guarded, guarded_stream
 from fedseal.wire.tls import caller_certificate
-from fedseal_crypto.certificates import Party
+from fedseal_crypto.certificates import CertificateRevoked, Party
 from fedseal_crypto.digests import parse_digest
-from fedseal_crypto.identity import PartyKind, Role
+from fedseal_governance.permissions import Operation, PermissionDenied, require_permitted
 
 PROTOCOL_VERSION = 1
 _SESSION_BYTES = 16
 _CODE_CHARACTERS = 100
-_REASONS = 20
-"""Reasons in one answer; a policy has fewer clauses."""
+_REASONS = 60
+"""Reasons in one answer; a node's policy and the federation's have fewer clauses together."""
 
 _REASON_CHARACTERS = 500
-"""Of one reason; twenty of them fit into one audit entry."""
+"""Of one reason; twenty refusals fit into one audit entry."""
 
 
 class Door:
-    """Who is calling: verified anew at each call, so that a revocation takes effect at once."""
+    """Who is calling, and may they: verified anew at each call, so that a revocation takes effect at once."""
 
-    def __init__(self, trust: Trust) -> None:
+    def __init__(self, trust: Trust, views: Views) -> None:
         self._trust = trust
+        self._views = views
 
-    def node(self, context: grpc.ServicerContext) -> Party:
-        """The calling node.
-
-        Raises:
-            RefusalError: the caller is not a node.
-            PeerError: its certificate does not verify.
-        """
-        member = self._trust.tls(caller_certificate(context))
-        if member.kind is not PartyKind.NODE:
-            sentence = f"only nodes may call this; you are the {member.kind.value} {member.name}"
-            raise RefusalError(sentence)
-        return member
-
-    def person(self, context: grpc.ServicerContext, *roles: Role) -> Party:
-        """The calling person, who must hold one of ``roles`` (any role if none is given).
+    def admit(self, context: grpc.ServicerContext, operation: Operation) -> Party:
+        """The caller, who may do ``operation`` here; a denial is noted in the audit log.
 
         Raises:
-            RefusalError: the caller is not a person, or holds none of the roles.
+            PermissionDenied: the table of permissions does not allow it.
             PeerError: the certificate does not verify.
         """
-        member = self._trust.tls(caller_certificate(context))
-        if member.kind is not PartyKind.PERSON:
-            sentence = f"only people may call this; you are the {member.kind.value} {member.name}"
-            raise RefusalError(sentence)
-        if roles and not set(roles) & set(member.roles):
-            wanted = " or ".join(role.value.replace("_", " ") for role in roles)
-            held = ", ".join(sorted(role.value.replace("_", " ") for role in member.roles)) or "no role"
-            sentence = f"{member.name} holds {held}; this needs the role {wanted}; ask an administrator for it"
-            raise RefusalError(sentence)
+        try:
+            member = self._trust.tls(caller_certificate(context))
+        except CertificateRevoked as error:
+            self._views.note_denied(error.party, operation, str(error))
+            raise
+        try:
+            require_permitted(operation, member, organisation=None)
+        except PermissionDenied as denied:
+            self._views.note_denied(member.label, operation, str(denied))
+            raise
         return member
 
 
@@ -87,14 +77,14 @@ class CoordinationService(rpc.CoordinationServicer):
         self._engine = engine
         self._attendance = attendance
         self._trust = trust
-        self._door = Door(trust)
+        self._door = Door(trust, views)
         self._views = views
         self._incoming = incoming
 
     @guarded_stream
     def Attend(self, request: pb.Attendance, context: grpc.ServicerContext) -> Iterator[pb.Instruction]:  # noqa: N802 - gRPC's name
         """Keep a node's instruction stream open."""
-        session = self._session(request, self._door.node(context))
+        session = self._session(request, self._door.admit(context, Operation.ROUND_ATTEND))
 
         def gone() -> None:
             session.close()
@@ -108,7 +98,7 @@ class CoordinationService(rpc.CoordinationServicer):
     @guarded
     def Report(self, request: pb.NodeReport, context: grpc.ServicerContext) -> pb.Receipt:  # noqa: N802 - gRPC's name
         """Take a verdict, a masking message or a refusal."""
-        node = str(self._door.node(context).name)
+        node = str(self._door.admit(context, Operation.ROUND_REPORT).name)
         kind = request.WhichOneof("kind")
         if kind == "verdict":
             self._engine.call(VerdictReported(node=node, verdict=_verdict(request.verdict)))
@@ -133,7 +123,7 @@ class CoordinationService(rpc.CoordinationServicer):
         self, request: Iterator[pb.ContributionPart], context: grpc.ServicerContext
     ) -> pb.Receipt:
         """Receive a masked vector into a file; only a whole one reaches the engine."""
-        node = str(self._door.node(context).name)
+        node = str(self._door.admit(context, Operation.ROUND_CONTRIBUTE).name)
         first = next(request, None)
         if first is None or first.WhichOneof("part") != "header":
             sentence = "a contribution must begin with its header"
@@ -158,7 +148,7 @@ class CoordinationService(rpc.CoordinationServicer):
     @guarded_stream
     def Download(self, request: pb.ArtefactRequest, context: grpc.ServicerContext) -> Iterator[pb.Chunk]:  # noqa: N802 - gRPC's name
         """Send a broadcast or model."""
-        node = str(self._door.node(context).name)
+        node = str(self._door.admit(context, Operation.BROADCAST_READ).name)
         path = self._views.artefact(job=parse_digest(request.job), digest=parse_digest(request.digest), for_node=node)
         for piece in chunks.read_file(path):
             yield pb.Chunk(data=piece)
@@ -168,13 +158,13 @@ class CoordinationService(rpc.CoordinationServicer):
         self, request: pb.CheckpointRequest, context: grpc.ServicerContext
     ) -> pb.CheckpointReply:
         """The newest checkpoint of the coordinator's log with a consistency proof."""
-        self._door.node(context)
+        self._door.admit(context, Operation.CHECKPOINT_READ)
         return self._views.checkpoint(request.known_size)
 
     @guarded
     def Cosign(self, request: pb.Cosignature, context: grpc.ServicerContext) -> pb.Receipt:  # noqa: N802 - gRPC's name
         """Store a witness's cosignature after verifying it."""
-        member = self._door.node(context)
+        member = self._door.admit(context, Operation.CHECKPOINT_COSIGN)
         self._views.add_cosignature(member, request)
         return pb.Receipt(note="stored")
 
@@ -216,38 +206,38 @@ class AdministrationService(rpc.AdministrationServicer):
     def __init__(self, *, engine: Engine, trust: Trust, views: Views) -> None:
         self._engine = engine
         self._trust = trust
-        self._door = Door(trust)
+        self._door = Door(trust, views)
         self._views = views
 
     @guarded
     def CheckJob(self, request: pb.SignedFile, context: grpc.ServicerContext) -> pb.JobVerdicts:  # noqa: N802 - gRPC's name
         """What each node's policy says, as far as the coordinator knows it; nothing is stored."""
-        self._door.person(context)
+        self._door.admit(context, Operation.JOB_CHECK)
         return self._engine.check_job(_bounded(request.document, limits.DOCUMENT_BYTES, "job"))
 
     @guarded
     def SubmitJob(self, request: pb.SignedFile, context: grpc.ServicerContext) -> pb.JobSummary:  # noqa: N802 - gRPC's name
         """Store a signed job and offer it to its nodes."""
-        person = self._door.person(context, Role.DATA_SCIENTIST)
+        person = self._door.admit(context, Operation.JOB_SUBMIT)
         digest = self._engine.submit(_bounded(request.document, limits.DOCUMENT_BYTES, "job"), person)
         return self._views.summary(digest)
 
     @guarded
     def ListJobs(self, _request: pb.ListRequest, context: grpc.ServicerContext) -> pb.JobList:  # noqa: N802 - gRPC's name
         """All jobs, newest first."""
-        self._door.person(context)
+        self._door.admit(context, Operation.JOB_READ)
         return self._views.jobs()
 
     @guarded
     def ShowJob(self, request: pb.JobRequest, context: grpc.ServicerContext) -> pb.JobDetail:  # noqa: N802 - gRPC's name
         """One job with its rounds, answers and artefacts."""
-        self._door.person(context)
+        self._door.admit(context, Operation.JOB_READ)
         return self._views.detail(self._views.resolve(request.job))
 
     @guarded_stream
     def WatchJob(self, request: pb.JobRequest, context: grpc.ServicerContext) -> Iterator[pb.JobEvent]:  # noqa: N802 - gRPC's name
         """The job's state now, then its events until it ends."""
-        self._door.person(context)
+        self._door.admit(context, Operation.JOB_READ)
         digest = self._views.resolve(request.job)
         watcher = self._engine.hub.subscribe(digest)
         if not context.add_callback(lambda: self._engine.hub.unsubscribe(digest, watcher)):
@@ -258,6 +248,7 @@ class AdministrationService(rpc.AdministrationServicer):
             yield pb.JobEvent(job=digest, kind="done", text=summary.state)
             return
         for event in events(watcher):
+            self._door.admit(context, Operation.JOB_READ)  # a person who was revoked meanwhile sees no more
             yield event
             if event.kind == "done":
                 return
@@ -265,7 +256,7 @@ class AdministrationService(rpc.AdministrationServicer):
     @guarded
     def StopJob(self, request: pb.StopRequest, context: grpc.ServicerContext) -> pb.JobSummary:  # noqa: N802 - gRPC's name
         """Stop a job; its last good model stays."""
-        person = self._door.person(context, Role.DATA_SCIENTIST, Role.ADMINISTRATOR, Role.COMPLIANCE_OFFICER)
+        person = self._door.admit(context, Operation.JOB_STOP)
         digest = self._views.resolve(request.job)
         self._engine.call(StopAsked(job=digest, person=str(person.name), reason=request.reason[:500]))
         return self._views.summary(digest)
@@ -273,13 +264,13 @@ class AdministrationService(rpc.AdministrationServicer):
     @guarded
     def ListNodes(self, _request: pb.ListRequest, context: grpc.ServicerContext) -> pb.NodeList:  # noqa: N802 - gRPC's name
         """The nodes that are present."""
-        self._door.person(context)
+        self._door.admit(context, Operation.NODE_LIST)
         return self._views.nodes()
 
     @guarded_stream
     def Download(self, request: pb.ArtefactRequest, context: grpc.ServicerContext) -> Iterator[pb.Chunk]:  # noqa: N802 - gRPC's name
         """Send a model, job record or report."""
-        self._door.person(context)
+        self._door.admit(context, Operation.ARTEFACT_READ)
         path = self._views.artefact(job=self._views.resolve(request.job), digest=parse_digest(request.digest))
         for piece in chunks.read_file(path):
             yield pb.Chunk(data=piece)
@@ -287,10 +278,65 @@ class AdministrationService(rpc.AdministrationServicer):
     @guarded
     def PublishRevocations(self, request: pb.RevocationList, context: grpc.ServicerContext) -> pb.Receipt:  # noqa: N802 - gRPC's name
         """Take over a revocation list; its signature is the authority's, so any member may bring it."""
-        self._door.person(context)
+        self._door.admit(context, Operation.REVOCATIONS_PUBLISH)
         pem = _bounded(request.pem, limits.REVOCATION_BYTES, "revocation list")
         changed = self._engine.take_revocations(pem)
         return pb.Receipt(note="taken over" if changed else "already known")
+
+    @guarded
+    def ProposePolicy(self, request: pb.PolicyFile, context: grpc.ServicerContext) -> pb.PolicyView:  # noqa: N802 - gRPC's name
+        """Put a policy of the federation before the officers."""
+        person = self._door.admit(context, Operation.FEDERATION_POLICY_PROPOSE)
+        content, filename = _policy_file(request)
+        return policy_view(
+            self._engine.ask_policies(
+                lambda book, now: book.propose(content, filename=filename, person=person, now=now)
+            )
+        )
+
+    @guarded
+    def SignPolicy(self, request: pb.SignedFile, context: grpc.ServicerContext) -> pb.PolicyView:  # noqa: N802 - gRPC's name
+        """Add an officer's signature."""
+        person = self._door.admit(context, Operation.FEDERATION_POLICY_APPROVE)
+        document = _bounded(request.document, limits.DOCUMENT_BYTES, "signed policy")
+        return policy_view(self._engine.ask_policies(lambda book, now: book.sign(document, person=person, now=now)))
+
+    @guarded
+    def RevokePolicy(self, request: pb.PolicyRevocation, context: grpc.ServicerContext) -> pb.PolicyView:  # noqa: N802 - gRPC's name
+        """End a policy by an officer's signed word."""
+        person = self._door.admit(context, Operation.FEDERATION_POLICY_REVOKE)
+        document = _bounded(request.document, limits.DOCUMENT_BYTES, "revocation")
+        digest = parse_digest(request.policy)
+        return policy_view(
+            self._engine.ask_policies(lambda book, now: book.revoke(digest, document, person=person, now=now))
+        )
+
+    @guarded
+    def ListPolicies(self, _request: pb.ListRequest, context: grpc.ServicerContext) -> pb.PolicyList:  # noqa: N802 - gRPC's name
+        """All policies of the federation, also proposed and ended ones."""
+        self._door.admit(context, Operation.FEDERATION_POLICY_READ)
+        stored = self._engine.ask_policies(lambda book, _now: book.listed())
+        return pb.PolicyList(policies=[policy_view(item) for item in stored])
+
+    @guarded
+    def PolicyHistory(self, request: pb.PolicyRequest, context: grpc.ServicerContext) -> pb.PolicyEvents:  # noqa: N802 - gRPC's name
+        """What happened to a policy, from the coordinator's log."""
+        self._door.admit(context, Operation.FEDERATION_POLICY_READ)
+        steps = self._engine.ask_policies(lambda book, _now: book.history(request.policy[:200]))
+        return pb.PolicyEvents(events=[event_view(item) for item in steps])
+
+    @guarded
+    def PolicyImpact(self, request: pb.PolicyFile, context: grpc.ServicerContext) -> pb.PolicyImpactReply:  # noqa: N802 - gRPC's name
+        """What a new version would have said to the jobs submitted here."""
+        self._door.admit(context, Operation.FEDERATION_POLICY_READ)
+        content, filename = _policy_file(request)
+        impacts = self._engine.ask_policies(lambda book, now: book.impact(content, filename=filename, now=now))
+        return pb.PolicyImpactReply(jobs=[impact_view(item) for item in impacts])
+
+
+def _policy_file(request: pb.PolicyFile) -> tuple[bytes, str]:
+    content = _bounded(request.content, limits.DOCUMENT_BYTES, "policy")
+    return content, fitted(request.filename, limit=_CODE_CHARACTERS) or "policy"
 
 
 def _verdict(verdict: pb.JobVerdict) -> pb.JobVerdict:
@@ -306,7 +352,11 @@ def _verdict(verdict: pb.JobVerdict) -> pb.JobVerdict:
         for reason in verdict.reasons[:_REASONS]
     ]
     return pb.JobVerdict(
-        job=parse_digest(verdict.job), accepted=verdict.accepted, reasons=reasons, policy=verdict.policy
+        job=parse_digest(verdict.job),
+        accepted=verdict.accepted,
+        reasons=reasons,
+        policy=verdict.policy,
+        federation_policies=[parse_digest(item) for item in verdict.federation_policies[:_REASONS]],
     )
 
 

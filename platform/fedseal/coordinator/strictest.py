@@ -4,7 +4,7 @@ A node whose policy cannot be read counts as one that asks for the defaults; it 
 asks for more.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -21,6 +21,9 @@ from fedseal_governance.policy import (
     load_policy,
 )
 
+CommonPolicies = Callable[[str], Sequence[PolicyDocument]]
+"""The federation's own policies that are in force for a dataset."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -35,6 +38,11 @@ class Assumptions:
 
     corrupted_fraction: float = DEFAULT_CORRUPTED_FRACTION
     dropout_fraction: float = DEFAULT_DROPOUT_FRACTION
+
+
+def no_common_policies(_dataset: str) -> Sequence[PolicyDocument]:
+    """What a federation has that goes by its nodes' policies alone."""
+    return ()
 
 
 def strictest(policies: Iterable[PolicyDocument | None]) -> Assumptions:

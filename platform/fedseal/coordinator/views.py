@@ -1,6 +1,7 @@
-"""What people and nodes may read of the coordinator; changes nothing but cosignatures."""
+"""What people and nodes may read of the coordinator; changes nothing but cosignatures and notes of what was denied."""
 
 import json
+from collections import Counter
 from datetime import datetime
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from sqlalchemy.orm import Session
 from fedseal.coordinator.attendance import Attendance
 from fedseal.coordinator.job_run import rounds_planned
 from fedseal.coordinator.ledger import Ledger
-from fedseal.errors import RefusalError
+from fedseal.errors import PeerFault, RefusalError
+from fedseal.foreign import fitted_all
 from fedseal.rounds import RoundAddress
 from fedseal.trust import Clock
 from fedseal.wire._generated import coordination_pb2 as pb
@@ -17,9 +19,13 @@ from fedseal_crypto.certificates import Party
 from fedseal_crypto.digests import Digest
 from fedseal_crypto.dsse import SignedDocument
 from fedseal_crypto.masking import RoundParameters
+from fedseal_crypto.merkle import HASH_SIZE
 from fedseal_governance import runs
 from fedseal_governance.jobs import load_job
 from fedseal_governance.runs import JobState, RoundState
+
+_NOTED_DENIALS = 100
+"""Of one caller at one operation, while the process runs."""
 
 
 class Views:
@@ -29,6 +35,28 @@ class Views:
         self._ledger = ledger
         self._attendance = attendance
         self._clock = clock
+        self._denials: Counter[tuple[str, str]] = Counter()
+
+    def note_denied(self, caller: str, operation: str, sentence: str) -> None:
+        """Note in the audit log that somebody tried what they may not.
+
+        Only the first hundred attempts of a caller at one operation since the process began: otherwise a member
+        could make the log grow at will. The service's own log has all of them.
+        """
+        self._denials[caller, operation] += 1
+        if self._denials[caller, operation] <= _NOTED_DENIALS:
+            log, details = self._ledger.log, fitted_all({"reason": sentence})
+            self._ledger.database.run(
+                "permission.deny",
+                lambda session: log.append(
+                    session,
+                    time=self._clock(),
+                    type="permission.denied",
+                    actor=caller,
+                    subject=f"operation/{operation}",
+                    details=details,
+                ),
+            )
 
     def resolve(self, wanted: str) -> Digest:
         """The digest of the job that ``wanted`` names: a digest's beginning, or a name.
@@ -100,8 +128,8 @@ class Views:
         Args:
             job: digest of the job.
             digest: digest of the artefact.
-            for_node: a node, which may have only the broadcasts of jobs that name it; None for a person, who may
-                have what ``detail`` lists.
+            for_node: a node, which may have only the broadcasts and the public key of jobs that name it; None for a
+                person, who may have what ``detail`` lists.
 
         Raises:
             RefusalError: the job has no such artefact, or it is not for this caller.
@@ -113,7 +141,7 @@ class Views:
             if for_node is None:
                 return bool(kinds & _SHOWN_ARTEFACTS)
             document = load_job(SignedDocument.from_json(row.envelope).payload, "job")
-            return "broadcast" in kinds and for_node in document.nodes
+            return bool(kinds & {"broadcast", "public-key"}) and for_node in document.nodes
 
         if not self._ledger.database.read(work):
             sentence = f"job {job[:12]} has no such artefact for you; `fedseal job show` lists what there is"
@@ -131,10 +159,14 @@ class Views:
         if session is None:
             sentence = f"{witness.name} is not present; attend first, then cosign"
             raise RefusalError(sentence)
+        if len(message.log_link) not in (0, HASH_SIZE):
+            sentence = f"a commitment to a log has {HASH_SIZE} bytes, this one {len(message.log_link)}"
+            raise PeerFault(sentence)
         self._ledger.add_cosignature(
             session.member,
             checkpoint=message.checkpoint.decode(),
             line=message.cosignature.decode(),
+            link=message.log_link,
             now=self._clock(),
         )
 

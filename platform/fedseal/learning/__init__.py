@@ -9,7 +9,7 @@ from fedseal.learning.errors import (
     TrainingFailed,
     UnknownPlugin,
 )
-from fedseal.learning.fingerprint import content_digest
+from fedseal.learning.fingerprint import Fingerprint, content_digest, fingerprint
 from fedseal.learning.learner import Examples, FitRequest, FitResult, GradientCorrection, Learner, ParameterRole
 from fedseal.learning.metrics import Metrics, PredictionSums, evaluate, metrics_of, prediction_sums
 from fedseal.learning.model_file import (
@@ -29,6 +29,7 @@ from fedseal.learning.tensors import NamedTensors, Shape, Shapes, Tensor, pack_t
 __all__ = [
     "DatasetError",
     "Examples",
+    "Fingerprint",
     "FitRequest",
     "FitResult",
     "GradientCorrection",
@@ -53,6 +54,7 @@ __all__ = [
     "content_digest",
     "dataset_files",
     "evaluate",
+    "fingerprint",
     "job_data",
     "learner_class",
     "learner_digest",

@@ -109,9 +109,9 @@ class Evaluation:
         """Counts in steps of 1, sums in fine steps, all bounded by the maximum of rows."""
         rows = float(plan.maximum_rows)
         return (
-            VectorSpec(name="positives", length=BINS, bound=rows, resolution=1.0),
-            VectorSpec(name="negatives", length=BINS, bound=rows, resolution=1.0),
-            VectorSpec(name="confidence", length=CALIBRATION_BINS, bound=rows, resolution=RESOLUTION),
+            VectorSpec(name="positives", length=BINS, bound=rows, resolution=1.0, signed=False),
+            VectorSpec(name="negatives", length=BINS, bound=rows, resolution=1.0, signed=False),
+            VectorSpec(name="confidence", length=CALIBRATION_BINS, bound=rows, resolution=RESOLUTION, signed=False),
             VectorSpec(name="log_loss", length=1, bound=rows * WORST_LOG_LOSS, resolution=RESOLUTION),
             # Of several classes a row adds (1 - p)^2 and the squares of the others, at most 2.
             VectorSpec(name="squared_error", length=1, bound=rows * min(plan.classes - 1, 2), resolution=RESOLUTION),

@@ -167,9 +167,11 @@ def check_contribution(method: Method, plan: Plan, contribution: Contribution) -
                 f'Vector "{name}" has the shape {values.shape}, declared is ({spec.length},).', vector=name
             )
         # A comparison with NaN is false, so this one test refuses NaN, infinity and values out of bounds.
-        if not bool((abs(values) <= spec.bound * (1 + 1e-9)).all()):
+        spare = spec.bound * 1e-9
+        if not bool(((values >= spec.lowest - spare) & (values <= spec.bound + spare)).all()):
             raise ContributionRefused(
-                f'Vector "{name}" holds NaN, infinity or a value beyond its declared bound {spec.bound:g}.',
+                f'Vector "{name}" holds NaN, infinity or a value beyond its declared bounds {spec.lowest:g} to '
+                f"{spec.bound:g}.",
                 vector=name,
             )
 

@@ -11,7 +11,7 @@ Rules kept here:
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,13 +22,15 @@ import structlog
 from fedseal.documents import read_job
 from fedseal.errors import PeerFault, PlatformError, RemoteError
 from fedseal.foreign import fitted
-from fedseal.node.opening import NodeSelf, OpenedAttempt, RoundOffer, check_earlier_attempts, open_attempt
+from fedseal.node.opening import Fetching, NodeSelf, OpenedAttempt, RoundOffer, check_earlier_attempts, open_attempt
 from fedseal.node.witness import Witness
 from fedseal.rounds import RoundAddress
 from fedseal.wire import chunks
 from fedseal.wire._generated import coordination_pb2 as pb
-from fedseal.wire.limits import DOCUMENT_BYTES, MASKING_MESSAGE_BYTES, REVOCATION_BYTES
+from fedseal.wire.limits import DOCUMENT_BYTES, FEDERATION_POLICIES, MASKING_MESSAGE_BYTES, REVOCATION_BYTES
 from fedseal.wire.status import CallRefused
+from fedseal_crypto.custody import CommitmentList, SealedClient, SealedState
+from fedseal_crypto.digests import sha256_hex
 from fedseal_crypto.errors import CryptoError
 from fedseal_crypto.identity import PartyKind
 from fedseal_crypto.masking import (
@@ -53,7 +55,7 @@ _log = structlog.get_logger(__name__)
 _STRANGE_REFUSALS = 100
 """Refusals of jobs never offered that are noted; beyond, a coordinator could fill this node's log with them."""
 
-_OVER = frozenset({ClientState.UNMASKED, ClientState.ABANDONED})
+_OVER = frozenset({ClientState.UNMASKED, ClientState.ABANDONED, SealedState.SENT, SealedState.ABANDONED})
 _OWN_ERRORS = (PlatformError, CryptoError, GovernanceError)
 
 
@@ -93,6 +95,12 @@ class Agent:
         self._workspace = workspace
         self._current: _Current | None = None
         self._strange_refusals = 0
+        self._doubted: set[str] = set()
+
+    def renew(self, me: NodeSelf) -> None:
+        """Go on with another key; an attempt under way keeps the one it began with."""
+        self._me = me
+        self._witness.renew(me.key)
 
     def handle(self, instruction: pb.Instruction) -> None:
         """Answer one instruction; one that cannot be understood is logged and left unanswered.
@@ -125,6 +133,8 @@ class Agent:
                 self._leave_round(instruction.round_end)
             case "job_end":
                 self._end_job(instruction.job_end)
+            case "federation_policies":
+                self._take_policies(instruction.federation_policies)
             case _:
                 _log.warning("unknown instruction; is the coordinator a newer release?", kind=kind)
 
@@ -156,6 +166,29 @@ class Agent:
                 self._me.ledger.attempts.answer_settled(address)
                 _log.info("released shares sent again", round=str(address))
 
+    def _take_policies(self, handed_out: pb.FederationPolicies) -> None:
+        """Pin what verifies; what does not is noted once and left out, which never allows more."""
+        if len(handed_out.policies) > FEDERATION_POLICIES:
+            sentence = f"the coordinator hands out {len(handed_out.policies)} policies, more than {FEDERATION_POLICIES}"
+            raise PeerFault(sentence)
+        for policy in handed_out.policies:
+            if max(len(policy.document), len(policy.revocation)) > DOCUMENT_BYTES:
+                sentence = "a policy of the federation is larger than any policy file can be"
+                raise PeerFault(sentence)
+            try:
+                self._me.ledger.pin_policy(policy, now=self._me.clock())
+            except (StorageError, TamperError):
+                raise
+            except _OWN_ERRORS as error:
+                self._doubt_policy(policy, error)
+
+    def _doubt_policy(self, policy: pb.FederationPolicy, error: Exception) -> None:
+        digest = sha256_hex(policy.document)
+        _log.warning("policy of the federation refused", envelope=digest[:12], sentence=str(error))
+        if digest not in self._doubted and len(self._doubted) < _STRANGE_REFUSALS:
+            self._doubted.add(digest)
+            self._me.ledger.policy_refused(digest, error, now=self._me.clock())
+
     # -- jobs ------------------------------------------------------------------------------------------
 
     def _consider(self, offer: pb.JobOffer) -> None:
@@ -174,7 +207,7 @@ class Agent:
             self._report(verdict=pb.JobVerdict(job=offer.job, accepted=False, reasons=[reason]))
             return
         _log.info("job decided", job=signed.digest[:12], name=signed.document.job, state=row.state.value)
-        self._report(verdict=verdict_of(row))
+        self._report(verdict=verdict_of(row, self._me.ledger.federation_policies_of(row.digest)))
 
     def _end_job(self, end: pb.JobEnd) -> None:
         outcome = f"{end.state}: {end.reason}" if end.reason else end.state
@@ -198,7 +231,8 @@ class Agent:
         with self._refusing(address):
             self._take_revocations(start.revocation_list)
             offer = RoundOffer.from_wire(start)
-            opened = open_attempt(offer, lambda: self._fetch(offer), self._me)
+            fetching = Fetching(broadcast=lambda: self._fetch(offer), key=lambda: self._fetch_key(offer))
+            opened = open_attempt(offer, fetching, self._me)
             self._current = _Current(address, opened)
             _log.info("round entered", round=str(address), members=len(offer.parameters.roster))
             self._send_message(address, opened.advertisement)
@@ -213,21 +247,40 @@ class Agent:
             if len(step.payload) > MASKING_MESSAGE_BYTES:
                 sentence = f"{address}: a masking message is larger than any can be"
                 raise PeerFault(sentence)
-            limits = DecodeLimits(
-                members=len(current.opened.offer.parameters.roster), message_bytes=MASKING_MESSAGE_BYTES
-            )
-            message = decode_message(step.payload, limits)
-            if not isinstance(message, ServerMessage):
-                sentence = f"{address}: a {type(message).__name__} is not a message for a node"
-                raise PeerFault(sentence)
-            send = self._answer(current, message, repeated=step.payload == current.last)
+            repeated = step.payload == current.last
+            if isinstance(current.opened.client, SealedClient):
+                send = self._answer_sealed(current, current.opened.client, step.payload)
+            else:
+                send = self._answer(current, self._decoded(current, step.payload), repeated=repeated)
             current.last = step.payload  # made and stored, whatever becomes of sending it
             send()
+
+    def _decoded(self, current: _Current, payload: bytes) -> ServerMessage:
+        members = len(current.opened.offer.parameters.roster)
+        message = decode_message(payload, DecodeLimits(members=members, message_bytes=MASKING_MESSAGE_BYTES))
+        if not isinstance(message, ServerMessage):
+            sentence = f"{current.address}: a {type(message).__name__} is not a message for a node"
+            raise PeerFault(sentence)
+        return message
+
+    def _answer_sealed(self, current: _Current, client: SealedClient, payload: bytes) -> Callable[[], None]:
+        """Send the ciphertext that this node committed to, once enough others are committed too."""
+        opened, address = current.opened, current.address
+        commitments = CommitmentList.decode(payload, members=len(opened.offer.parameters.roster))
+        again = client.state is SealedState.SENT
+        parcel = client.send(commitments)
+        if not again:
+            members = [item.client for item in commitments.commitments]
+            self._me.ledger.attempts.ciphertext_released(address, members, parcel.sealed, now=self._me.clock())
+        return partial(self._upload, address, parcel.encode(), opened.ciphertext)
 
     def _answer(self, current: _Current, message: ServerMessage, *, repeated: bool) -> Callable[[], None]:
         """Make and store the answer to a step; returns what sends it."""
         opened, address = current.opened, current.address
         client = opened.client
+        if isinstance(client, SealedClient):
+            sentence = f"{address}: a {type(message).__name__} is no message of a round under a custodian's key"
+            raise PeerFault(sentence)
         match message:
             case ShareDelivery():
                 answer = client.answer(message, None if repeated else opened.work())
@@ -235,11 +288,14 @@ class Agent:
                 earlier = self._me.ledger.attempts.earlier_sums(address, opened.compared)
                 answer = client.answer(message, earlier=earlier)
                 names = _survivor_names(message, opened.offer.parameters.roster)
-                self._me.ledger.attempts.confirm_survivors(address, names)
+                self._me.ledger.attempts.confirm_survivors(address, names, opened.compared, earlier=earlier)
             case _:
                 answer = client.answer(message)
         if isinstance(answer, MaskedInput):
-            return partial(self._send_vector, address, answer)
+            if opened.seal is not None:
+                parcel, bundle = opened.seal.masked(answer)
+                return partial(self._upload, address, parcel.encode(), bundle)
+            return partial(self._upload, address, answer.header.encode(), answer.words.buffer)
         if isinstance(message, (Roster, Openings)):
             check_earlier_attempts(opened, self._me)
         if isinstance(message, Confirmations) and not repeated:
@@ -276,6 +332,17 @@ class Agent:
         finally:
             target.unlink(missing_ok=True)
 
+    def _fetch_key(self, offer: RoundOffer) -> bytes:
+        if offer.key is None:
+            sentence = f"{offer.address}: the coordinator offers no key"
+            raise PeerFault(sentence)
+        target = self._workspace / "key.part"
+        self._outbox.download(digest=offer.key.file, job=offer.address.job, size=offer.key.size, target=target)
+        try:
+            return target.read_bytes()
+        finally:
+            target.unlink(missing_ok=True)
+
     def _take_revocations(self, crl_pem: bytes) -> None:
         if not crl_pem or len(crl_pem) > REVOCATION_BYTES:
             sentence = "the coordinator sent no revocation list, or one larger than any can be"
@@ -286,14 +353,10 @@ class Agent:
     def _send_message(self, address: RoundAddress, payload: bytes) -> None:
         self._report(message=pb.MaskingStep(address=address.to_wire(), payload=payload))
 
-    def _send_vector(self, address: RoundAddress, masked: MaskedInput) -> None:
+    def _upload(self, address: RoundAddress, message: bytes, data: bytes | memoryview) -> None:
         header = pb.ContributionHeader(
-            session=self._session,
-            address=address.to_wire(),
-            message=masked.header.encode(),
-            size=masked.words.shape.wire_bytes,
+            session=self._session, address=address.to_wire(), message=message, size=len(data)
         )
-        data = masked.words.buffer
         self._outbox.contribute(header, lambda: chunks.split(data))
 
     def _report(
@@ -313,6 +376,7 @@ class Agent:
         sentence = fitted(str(error))
         code = type(error).__name__
         _log.warning("round refused", round=str(address), code=code, sentence=sentence)
+        self._forget()  # before anything that can fail
         known = self._me.ledger.known_job(address.job) is not None
         if known or self._strange_refusals < _STRANGE_REFUSALS:
             self._me.ledger.attempts.refused(address, error, now=self._me.clock())
@@ -321,7 +385,6 @@ class Agent:
         else:
             self._strange_refusals += 1
         self._me.local_states.settle(address.job, keep=False)
-        self._forget()
         wire = pb.RoundRefusal(address=address.to_wire(), code=code, sentence=sentence)
         try:
             self._report(refusal=wire)
@@ -356,11 +419,17 @@ def _survivor_names(message: Survivors, roster: tuple[ClientId, ...]) -> tuple[C
     return tuple(client for index, client in enumerate(roster) if bits >> index & 1)
 
 
-def verdict_of(row: NodeJobRow) -> pb.JobVerdict:
+def verdict_of(row: NodeJobRow, federation_policies: Sequence[str] = ()) -> pb.JobVerdict:
     """A stored decision as a message."""
     reasons = [pb.Reason(**item) for item in json.loads(row.reasons)]
     accepted = row.state is not NodeJobState.REFUSED
-    return pb.JobVerdict(job=row.digest, accepted=accepted, reasons=reasons, policy=row.policy)
+    return pb.JobVerdict(
+        job=row.digest,
+        accepted=accepted,
+        reasons=reasons,
+        policy=row.policy,
+        federation_policies=federation_policies,
+    )
 
 
 __all__ = ["Agent", "Outbox", "verdict_of"]

@@ -15,11 +15,12 @@ from fedseal.errors import RefusalError
 from fedseal.foreign import fitted, hex_lines
 from fedseal.learning import JobData
 from fedseal.rounds import RoundAddress
+from fedseal_crypto.custody import SealedInput
 from fedseal_crypto.digests import Digest
 from fedseal_crypto.masking import ClientId, EquivocationDetected, RoundParameters
-from fedseal_crypto.secret import SecretBytes
 from fedseal_governance import consent, history, participation
 from fedseal_governance.audit import AuditLog
+from fedseal_governance.consent import RecordKey
 from fedseal_governance.database import Database
 from fedseal_governance.history import ComparedSums
 from fedseal_governance.participation import AttemptRow, AttemptState
@@ -45,14 +46,22 @@ class EarlierAttempt:
     threshold: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Used:
+    record_ids: tuple[str, ...]
+    leaves: tuple[bytes, ...]
+    digest: Digest
+
+
 class AttemptLedger:
     """A node's own record of its attempts."""
 
-    def __init__(self, database: Database, log: AuditLog, *, actor: str, snapshot_salt: SecretBytes) -> None:
+    def __init__(self, database: Database, log: AuditLog, *, actor: str, record_key: RecordKey) -> None:
         self._database = database
         self._log = log
         self._actor = actor
-        self._snapshot_salt = snapshot_salt
+        self._record_key = record_key
+        self._last_used = _Used(record_ids=(), leaves=(), digest=consent.root_of(()))
 
     def begin(
         self, address: RoundAddress, parameters: RoundParameters, *, dataset: str, log_size: int, now: datetime
@@ -109,12 +118,13 @@ class AttemptLedger:
 
     def input_sent(self, address: RoundAddress, data: JobData, *, now: datetime) -> None:
         """Store that a masked vector is about to leave, and which records went into it."""
-        snapshot = consent.snapshot_digest(data.record_ids, salt=self._snapshot_salt.reveal())
+        used = self._used(data)
 
         def work(session: Session) -> None:
+            consent.require_key(session, self._record_key, adopt=True)
             participation.advance(session, key_of(address), AttemptState.INPUT_SENT)
-            participation.note_snapshot(session, key_of(address), snapshot=snapshot, pseudonyms=data.record_ids)
-            details = {"records": data.record_count, "snapshot": snapshot}
+            participation.note_snapshot(session, key_of(address), snapshot=used.digest, leaves=used.leaves)
+            details = {"records": data.record_count, "snapshot": used.digest}
             self._note(session, now, "round.contributed", address, details)
 
         self._database.run("node.round.input", work)
@@ -128,12 +138,34 @@ class AttemptLedger:
         )
         return tuple(frozenset(ClientId(site) for site in sites) for sites in found)
 
-    def confirm_survivors(self, address: RoundAddress, survivors: Collection[str]) -> None:
-        """Store over whom the sum will go, before this node signs that list."""
-        self._database.run(
-            "node.round.survivors",
-            lambda session: participation.note_survivors(session, key_of(address), survivors),
-        )
+    def confirm_survivors(
+        self,
+        address: RoundAddress,
+        survivors: Collection[str],
+        compared: ComparedSums,
+        *,
+        earlier: Collection[frozenset[ClientId]],
+    ) -> None:
+        """Store over whom the sum will go, before this node's signature under that list leaves.
+
+        Args:
+            address: the attempt.
+            survivors: the list.
+            compared: which sums count.
+            earlier: those with which the list has been compared.
+
+        Raises:
+            RefusalError: another sum has been confirmed since, which can only be a second process on this database.
+        """
+
+        def work(session: Session) -> None:
+            key = key_of(address)
+            if not set(history.earlier_sums(session, key, compared)) <= set(earlier):
+                sentence = f"{address}: this node has confirmed another sum meanwhile; is it running twice?"
+                raise RefusalError(sentence)
+            participation.note_survivors(session, key, survivors)
+
+        self._database.run("node.round.survivors", work)
 
     def unmask_released(self, address: RoundAddress, answer: bytes, *, now: datetime) -> None:
         """Store that shares are about to leave, and which, so that they can be sent again after a restart."""
@@ -144,6 +176,23 @@ class AttemptLedger:
             self._note(session, now, "round.unmasked", address, {"survivors": json.loads(row.survivors)})
 
         self._database.run("node.round.unmask", work)
+
+    def ciphertext_released(
+        self, address: RoundAddress, members: Collection[str], sealed: SealedInput, *, now: datetime
+    ) -> None:
+        """Store that the ciphertext is about to leave, and among whose it may be summed."""
+        details: dict[str, object] = {
+            "committed": sorted(members),
+            "key": sealed.key.hex(),
+            "ciphertext": sealed.digest.hex(),
+        }
+
+        def work(session: Session) -> None:
+            participation.note_survivors(session, key_of(address), members)
+            participation.advance(session, key_of(address), AttemptState.UNMASK_RELEASED)
+            self._note(session, now, "round.sealed", address, details)
+
+        self._database.run("node.round.sealed", work)
 
     def open_answers(self) -> tuple[tuple[RoundAddress, bytes], ...]:
         """Shares that were released and of whose arrival this node has not heard."""
@@ -180,6 +229,14 @@ class AttemptLedger:
         self._database.run(
             "node.round.refuse", lambda session: self._note(session, now, "round.refused", address, details)
         )
+
+    def _used(self, data: JobData) -> "_Used":
+        """Leaves and digest of the records; the last set is remembered, because most rounds use the same one."""
+        record_ids = data.record_ids
+        if record_ids != self._last_used.record_ids:
+            leaves = self._record_key.leaves(record_ids)
+            self._last_used = _Used(record_ids=record_ids, leaves=leaves, digest=consent.root_of(leaves))
+        return self._last_used
 
     def _note(
         self, session: Session, now: datetime, kind: str, address: RoundAddress, details: dict[str, object]

@@ -34,10 +34,18 @@ class CoordinatorConnection:
     def __init__(self, *, address: str, service_name: str, material: TlsMaterial, stopping: threading.Event) -> None:
         self._address = address
         self._stopping = stopping
+        self._service_name = service_name
         self._channel = tls.open_channel(address, material, service_name=service_name)
         self._stub = CoordinationStub(self._channel)
         self._stream: grpc.Call | None = None
         self._wait: wait_base = wait_random_exponential(multiplier=0.2, max=_LONGEST_WAIT_SECONDS)
+
+    def renew(self, material: TlsMaterial) -> None:
+        """Go on with another certificate; calls under way are broken off, and those that persist try again."""
+        former = self._channel
+        self._channel = tls.open_channel(self._address, material, service_name=self._service_name)
+        self._stub = CoordinationStub(self._channel)
+        former.close()
 
     def close(self) -> None:
         """End every call and the channel."""

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import TypeAlias
 
 from fedseal.errors import RefusalError
-from fedseal.learning import DatasetError, LocalData, content_digest, dataset_files, load_dataset
+from fedseal.learning import DatasetError, LocalData, dataset_files, load_dataset
+from fedseal.profiles import dataset_facts
 from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_governance.database import Database
 from fedseal_governance.datasets import (
     DatasetFacts,
     DatasetSchema,
+    Drift,
     Registration,
+    baseline_of,
     compare,
     list_registered,
     registered,
@@ -30,7 +33,7 @@ class Loaded:
     """A dataset in memory, and the state of its files when they were read."""
 
     data: LocalData
-    digest: Digest
+    facts: DatasetFacts
     stamp: tuple[FileStamp, ...]
 
 
@@ -60,29 +63,27 @@ class DataRoom:
         """Schema of a registered dataset."""
         return self.registration(name).schema
 
-    def drift(self, name: str) -> tuple[str, ...]:
-        """What changed since the dataset was registered; nothing when it is as approved."""
+    def drift(self, name: str, *, max_rows_changed_percent: float = 0) -> Drift:
+        """What changed since the dataset was approved, and whether it is more than the policy tolerates."""
         registration = self.registration(name)
         try:
             loaded = self._load(registration)
         except DatasetError as error:
-            return (f"Dataset {name}: {error}",)
-        facts = DatasetFacts(
-            schema_content=registration.facts.schema_content,
-            row_count=loaded.data.row_count,
-            content_digest=loaded.digest,
-        )
-        return compare(registration, facts)
+            return Drift(sentences=(f"Dataset {name}: {error}",), beyond=True)
+        if loaded.facts.content_digest == registration.facts.content_digest:
+            return Drift()
+        before = self._database.read(lambda session: baseline_of(session, registration))
+        return compare(registration, loaded.facts, before=before, max_rows_changed_percent=max_rows_changed_percent)
 
-    def rows(self, name: str) -> LocalData:
-        """The whole dataset, exactly as registered.
+    def rows(self, name: str, *, max_rows_changed_percent: float = 0) -> LocalData:
+        """The whole dataset, as approved or within what the policy tolerates.
 
         Raises:
-            RefusalError: it changed since it was registered; what changed is not told here, because the sentence
-                travels to the coordinator.
+            RefusalError: it changed more; what changed is not told here, because the sentence travels to the
+                coordinator.
         """
-        if self.drift(name):
-            sentence = f"the dataset {name} has changed since it was registered; its operator must register it again"
+        if self.drift(name, max_rows_changed_percent=max_rows_changed_percent).beyond:
+            sentence = f"the dataset {name} has changed since it was registered; its operator must approve it again"
             raise RefusalError(sentence)
         return self._load(self.registration(name)).data
 
@@ -94,7 +95,8 @@ class DataRoom:
         if known is not None and known.stamp == stamp:
             return known
         data = load_dataset(path, registration.schema)
-        loaded = Loaded(data=data, digest=content_digest(data), stamp=stamp)
+        facts = dataset_facts(data, registration.facts.schema_content)
+        loaded = Loaded(data=data, facts=facts, stamp=stamp)
         self._loaded[key] = loaded
         return loaded
 

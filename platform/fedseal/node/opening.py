@@ -3,7 +3,7 @@
 The numbers stand again beside the code:
 
 (1) the job is the one this node accepted, still signed by a data scientist who is not revoked;
-(2) its own policy, the version that accepted the job, is still approved and in force and allows it now;
+(2) its own policy and the federation's, the versions that accepted the job, are still in force and allow it now;
 (3) the dataset is what was registered;
 (4) enough records have a consent in force for the job's purpose now, and only those are used;
 (5) the privacy budget covers the round (policies with a budget refuse every job that adds no noise, in (2));
@@ -21,8 +21,8 @@ rule (``fedseal_crypto.masking``).
 """
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -45,11 +45,14 @@ from fedseal.node.attempts import EarlierAttempt
 from fedseal.node.data import DataRoom
 from fedseal.node.ledger import NodeLedger
 from fedseal.node.local_state import LocalStates
+from fedseal.node.sealed import CheckedKey, KeyChecks, KeyOffer, KeyRing, Seal, check_key
 from fedseal.plans import plan_digest
+from fedseal.protection import RoundLayout, round_layout
 from fedseal.rounds import RoundAddress
 from fedseal.trust import Clock, Trust
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal.wire.limits import ARTEFACT_BYTES, CERTIFICATE_BYTES, ROSTER_MEMBERS
+from fedseal_crypto.custody import SealedClient
 from fedseal_crypto.digests import sha256_hex
 from fedseal_crypto.encoding import Layout, RingVector
 from fedseal_crypto.identity import IdentityKey, PartyKind, PublicIdentity
@@ -59,11 +62,13 @@ from fedseal_crypto.masking import (
     MaskingClient,
     RoundParameters,
     attempt_is_dead,
+    least_difference,
 )
 from fedseal_governance.history import ComparedSums
 from fedseal_governance.jobs import SMALLEST_PROTECTED_COHORT
-from fedseal_governance.policy import PolicyDocument, StoredPolicy
+from fedseal_governance.policy import Rules
 from fedseal_governance.policy.model import ProtectionRules
+from fedseal_governance.vocabulary import Protection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +83,15 @@ class NodeSelf:
     data: DataRoom
     local_states: LocalStates
     clock: Clock
+    keys: KeyRing = field(default_factory=KeyRing)
+    former_key: IdentityKey | None = None
+    """The key before the last rotation: a round that was called meanwhile still names it."""
+
+    def key_named(self, public: PublicIdentity | None) -> IdentityKey:
+        """The key of this node that a roster names; the present one if it names none of ours."""
+        if self.former_key is not None and self.former_key.public == public:
+            return self.former_key
+        return self.key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +103,7 @@ class RoundOffer:
     certificates: tuple[bytes, ...]
     broadcast_size: int
     log_size: int
+    key: KeyOffer | None = None
 
     @classmethod
     def from_wire(cls, start: pb.RoundStart) -> "RoundOffer":
@@ -111,6 +126,7 @@ class RoundOffer:
             certificates=certificates,
             broadcast_size=start.broadcast_size,
             log_size=start.log_size,
+            key=KeyOffer.from_wire(start),
         )
 
 
@@ -123,24 +139,39 @@ class OpenedAttempt:
         advertisement: encoded, ready to send.
         earlier: older attempts of the round that might still be opened, for check (8).
         work: trains, encodes and stores that the vector is about to leave; called once.
-        policy: the policy under which this node contributes.
+        rules: the policies under which this node contributes.
         compared: with which earlier sums the survivors are compared, for check (9).
+        seal: encrypts what leaves; None without a custodian's key.
+        ciphertext: what this node committed to, where it commits before it sends.
     """
 
     offer: RoundOffer
-    client: MaskingClient
+    client: MaskingClient | SealedClient
     advertisement: bytes
     earlier: tuple[EarlierAttempt, ...]
     work: Callable[[], RingVector]
-    policy: StoredPolicy
+    rules: Rules
     compared: ComparedSums
+    seal: Seal | None = None
+    ciphertext: bytes = b""
 
 
-def open_attempt(offer: RoundOffer, fetch: Callable[[], bytes], me: NodeSelf) -> OpenedAttempt:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetching:
+    """Gets the files of a round from the coordinator.
+
+    Attributes:
+        broadcast: gets the broadcast. It is called only when everything else is right and the announced size is
+            one that this round's broadcast can have.
+        key: gets the public key of the job.
+    """
+
+    broadcast: Callable[[], bytes]
+    key: Callable[[], bytes]
+
+
+def open_attempt(offer: RoundOffer, fetch: Fetching, me: NodeSelf) -> OpenedAttempt:
     """Check a round and enter it; the advertisement may be sent when this returns.
-
-    ``fetch`` gets the broadcast. It is called only when everything else is right and the announced size is one
-    that this round's broadcast can have.
 
     Raises:
         RefusalError, GovernanceError: this node's own rules keep it out; the sentence says which.
@@ -148,34 +179,73 @@ def open_attempt(offer: RoundOffer, fetch: Callable[[], bytes], me: NodeSelf) ->
     """
     now = me.clock()
     signed = accepted_job(offer.address.job, me)  # (1)
-    policy = me.ledger.require_allowed(signed, now=now)  # (2) (3) (4) (5)
-    stage = _check_address(offer, signed, me)  # (6)
+    rules = me.ledger.require_allowed(signed, now=now)  # (2) (3) (4) (5)
+    key = check_key(offer.key, signed, KeyChecks(federation=me.federation, trust=me.trust, clock=me.clock))  # (6)
+    stage = _check_address(offer, signed, key, me)  # (6)
     members = _check_members(offer, signed, me)  # (6)
-    _check_history(offer, policy.document, signed, me)  # (9)
+    _check_history(offer, rules.protection, signed, me)  # (9)
     schema = me.data.schema(signed.document.dataset)
     plan = stage_plan(signed.document, schema, stage, round=offer.address.round)
-    received = _receive(offer, fetch, plan, programme(signed.document))  # (7)
+    received = _receive(offer, fetch.broadcast, plan, programme(signed.document))  # (7)
     layout = _check_layout(offer, stage, received.plan)  # (6)
-    client = MaskingClient(
-        offer.parameters,
-        me.key,
-        members,
-        limits_of(policy.document.protection),
-        os.urandom,
-    )
+    seal = None if key is None else _seal(offer, signed, key, fetch.key, layout, members, me)
+    limits, identity = limits_of(rules.protection), me.key_named(members.get(ClientId(me.name)))
+    client: MaskingClient | SealedClient
+    if signed.document.protection is Protection.HOMOMORPHIC and key is not None:
+        client = SealedClient(offer.parameters, identity, members, limits, bytes.fromhex(key.digest))
+    else:
+        client = MaskingClient(offer.parameters, identity, members, limits, os.urandom)
     earlier, abandoned = me.ledger.attempts.begin(
         offer.address, offer.parameters, dataset=signed.document.dataset, log_size=offer.log_size, now=now
     )  # (7)
-    advertisement = client.advertise(abandoned).encode()
+
+    def work() -> RingVector:
+        return _contribution(offer, signed, stage, received, layout.layout, rules, me)
+
+    ciphertext = b""
+    if isinstance(client, SealedClient):
+        # The custodian opens one sum of a round, whatever the attempt: (8) has nothing to check here.
+        commitment, ciphertext = _require_seal(seal).padded(client, work())
+        advertisement, earlier = commitment.encode(), ()
+    else:
+        advertisement = client.advertise(abandoned).encode()
     return OpenedAttempt(
         offer=offer,
         client=client,
         advertisement=advertisement,
         earlier=earlier,
-        work=lambda: _contribution(offer, signed, stage, received, layout, policy, me),
-        policy=policy,
-        compared=compared_sums(offer, policy.document, signed),
+        work=work,
+        rules=rules,
+        compared=compared_sums(offer, rules.protection, signed),
+        seal=seal,
+        ciphertext=ciphertext,
     )
+
+
+def _seal(
+    offer: RoundOffer,
+    signed: SignedJob,
+    key: CheckedKey,
+    fetch: Callable[[], bytes],
+    layout: RoundLayout,
+    members: Mapping[ClientId, PublicIdentity],
+    me: NodeSelf,
+) -> Seal:
+    """Accept the job's key for good, fetch it, and make ready to encrypt with it."""
+    me.ledger.accept_key(signed, key, now=me.clock())
+    if layout.slots is None:
+        sentence = f"{offer.address}: the round has no layout for ciphertexts"
+        raise PeerFault(sentence)
+    public = me.keys.get(key, signed, fetch)
+    identity = me.key_named(members.get(ClientId(me.name)))
+    return Seal(public=public, slots=layout.slots, parameters=offer.parameters, identity=identity, name=me.name)
+
+
+def _require_seal(seal: Seal | None) -> Seal:
+    if seal is None:
+        sentence = "a round under a custodian's key without a key"
+        raise PeerFault(sentence)
+    return seal
 
 
 def limits_of(rules: ProtectionRules) -> ClientLimits:
@@ -188,28 +258,29 @@ def limits_of(rules: ProtectionRules) -> ClientLimits:
     )
 
 
-def compared_sums(offer: RoundOffer, policy: PolicyDocument, signed: SignedJob) -> ComparedSums:
+def compared_sums(offer: RoundOffer, rules: ProtectionRules, signed: SignedJob) -> ComparedSums:
     """With which earlier sums a sum of this attempt is compared."""
     return ComparedSums(
-        scope=policy.protection.history.scope,
+        scope=rules.history.scope,
         dataset=signed.document.dataset,
         broadcast=offer.parameters.broadcast_digest,
     )
 
 
-def _check_history(offer: RoundOffer, policy: PolicyDocument, signed: SignedJob, me: NodeSelf) -> None:
+def _check_history(offer: RoundOffer, rules: ProtectionRules, signed: SignedJob, me: NodeSelf) -> None:
     """Refuse a roster whose own sum would be refused in the end, before anybody works for it.
 
     Earlier attempts of the same round are left out: they may turn out to be dead.
     """
-    roster, least = frozenset(offer.parameters.roster), policy.protection.minimum_difference
-    compared = compared_sums(offer, policy, signed)
+    roster = frozenset(offer.parameters.roster)
+    least = least_difference(minimum_difference=rules.minimum_difference, corrupted=offer.parameters.corrupted)
+    compared = compared_sums(offer, rules, signed)
     for before in me.ledger.attempts.earlier_sums(offer.address, compared, this_round=False):
         apart = roster ^ before
         if 0 < len(apart) < least:
             sentence = (
                 f"{offer.address}: its members and those of an earlier sum differ by {', '.join(sorted(apart))} only, "
-                "so that subtracting the sums would show what they contributed; the policy asks for the same members "
+                "so that subtracting the sums would show what they contributed; this node asks for the same members "
                 f"or at least {least} different ones (`protection.history`, scope {compared.scope.value})"
             )
             raise RefusalError(sentence)
@@ -253,8 +324,11 @@ def check_earlier_attempts(opened: OpenedAttempt, me: NodeSelf) -> None:
     Raises:
         RefusalError: too few members have declared that they will never open it.
     """
+    client = opened.client
+    if not isinstance(client, MaskingClient):
+        return
     for attempt in opened.earlier:
-        declared = opened.client.roster_abandonments(attempt.context)
+        declared = client.roster_abandonments(attempt.context)
         # Of an attempt whose members an older release did not note, nothing can be proven.
         dead = bool(attempt.roster) and attempt_is_dead(
             declared, holders=attempt.roster, corrupted=attempt.corrupted, threshold=attempt.threshold
@@ -271,7 +345,7 @@ def check_earlier_attempts(opened: OpenedAttempt, me: NodeSelf) -> None:
         me.ledger.attempts.proven_dead(opened.earlier)
 
 
-def _check_address(offer: RoundOffer, signed: SignedJob, me: NodeSelf) -> Stage:
+def _check_address(offer: RoundOffer, signed: SignedJob, key: CheckedKey | None, me: NodeSelf) -> Stage:
     """Federation, job, stage, round and plan must be this node's own; gives the stage."""
     parameters, address = offer.parameters, offer.address
     stages = {stage.name: stage for stage in programme(signed.document)}
@@ -286,7 +360,12 @@ def _check_address(offer: RoundOffer, signed: SignedJob, me: NodeSelf) -> Stage:
         "stage": address.stage,
         "round": address.round,
         "attempt": address.attempt,
-        "plan_digest": plan_digest(signed.document, job=signed.digest, schema=registration.schema_digest),
+        "plan_digest": plan_digest(
+            signed.document,
+            job=signed.digest,
+            schema=registration.schema_digest,
+            key=None if key is None else key.digest,
+        ),
     }
     for name, value in expected.items():
         if getattr(parameters, name) != value:
@@ -317,12 +396,13 @@ def _check_members(offer: RoundOffer, signed: SignedJob, me: NodeSelf) -> dict[C
     return members
 
 
-def _check_layout(offer: RoundOffer, stage: Stage, plan: Plan) -> Layout:
-    layout = Layout.plan(stage.method.vectors(plan), cohort=len(offer.parameters.roster))
+def _check_layout(offer: RoundOffer, stage: Stage, plan: Plan) -> RoundLayout:
+    made = round_layout(plan.job, stage.method.vectors(plan), cohort=len(offer.parameters.roster))
+    layout = made.layout
     if layout.digest != offer.parameters.layout_digest or layout.shape.runs != offer.parameters.words:
         sentence = f"{offer.address}: the vector's layout is not the one this node computes"
         raise PeerFault(sentence)
-    return layout
+    return made
 
 
 def _contribution(
@@ -331,13 +411,13 @@ def _contribution(
     stage: Stage,
     received: ReceivedBroadcast,
     layout: Layout,
-    policy: StoredPolicy,
+    rules: Rules,
     me: NodeSelf,
 ) -> RingVector:
     """Choose the records of this moment, let the method work, encode, and store that the vector will leave."""
     now = me.clock()
     me.ledger.require_allowed(signed, now=now)
-    data = me.ledger.usable(signed, policy.document, now=now)
+    data = me.ledger.usable(signed, rules, now=now)
     job = str(signed.digest)
     context = NodeContext(
         plan=received.plan,

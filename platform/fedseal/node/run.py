@@ -5,7 +5,7 @@ import secrets
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import grpc
@@ -14,11 +14,12 @@ from tenacity import wait_random_exponential
 
 from fedseal import __version__
 from fedseal.authority.names import service_name
+from fedseal.credentials import Credentials, CredentialWatch, load_credentials
 from fedseal.errors import RemoteError, SetupError
 from fedseal.files import make_folder, read_limited, write_atomic
 from fedseal.folders import PartyFolder
 from fedseal.learning import use_deterministic_torch
-from fedseal.local import existing_database_url
+from fedseal.local import existing_database_url, record_key, require_untouched
 from fedseal.node.agent import Agent
 from fedseal.node.config import NodeSettings
 from fedseal.node.connection import CoordinatorConnection
@@ -34,7 +35,8 @@ from fedseal.wire.limits import OPEN_JOBS
 from fedseal.wire.status import CallRefused, HandshakeFailed
 from fedseal_crypto.identity import PartyKind
 from fedseal_crypto.notes import log_origin
-from fedseal_crypto.secret import SecretBytes
+from fedseal_governance.claims import ServiceClaim
+from fedseal_governance.consent import require_key
 from fedseal_governance.database import Database
 from fedseal_governance.documents import load_yaml
 from fedseal_governance.errors import StorageError, TamperError
@@ -55,7 +57,6 @@ _FINAL_CODES = frozenset(
 PROTOCOL_VERSION = 1
 _MAX_CONFIG_BYTES = 64 * 1024
 _SESSION_BYTES = 16
-_SALT_BYTES = 32
 _WAITING_INSTRUCTIONS = 1_000
 _POLL_SECONDS = 0.5
 ALARM_FILE = "ALARM.txt"
@@ -68,12 +69,15 @@ class Node:
     """A node's process, ready to run."""
 
     me: NodeSelf
+    watch: CredentialWatch
     connection: CoordinatorConnection
     agent: Agent
     identity_pem: bytes
     session: bytes
     stopping: threading.Event
     instructions: "queue.Queue[pb.Instruction]" = field(default_factory=lambda: queue.Queue(_WAITING_INSTRUCTIONS))
+    renewal: Credentials | None = None
+    """Keys and certificates that were replaced and that the worker has not taken over yet."""
     failure: BaseException | None = None
     met: bool = False
     """Whether the coordinator has answered since this process began."""
@@ -116,10 +120,14 @@ def run_node(path: Path, *, coordinator: str | None = None, ready: Callable[[str
         raise SetupError(sentence)
     database = Database(settings.database or existing_database_url(folder))
     try:
+        require_current(database.engine)
+        claim = ServiceClaim.take(database)
+        require_untouched(database, log_origin(folder.federation, folder.name))
         node = build_node(folder, settings, address=address, database=database, stopping=stopping)
         if ready is not None:
             ready(address)
-        _run(node)
+        _run(node, claim)
+        claim.release()
     finally:
         database.close()
 
@@ -141,16 +149,17 @@ def build_node(
 ) -> Node:
     """Verify folder and database and join the node's parts."""
     _require_node(folder)
-    member = folder.verify(utc_now())
-    require_current(database.engine)
+    own = load_credentials(folder, utc_now)
+    member, key = own.member, own.key
     _require_no_alarm(folder.path / ALARM_FILE)
     use_deterministic_torch()
-    trust, key = Trust(folder), folder.identity_key()
+    trust = Trust(folder)
     data = DataRoom(database)
     for needed in (folder.path / "state", folder.path / "incoming"):
         make_folder(needed)
-    salt = _snapshot_salt(folder.path / "state" / "snapshot.salt")
-    ledger = NodeLedger(database, member=member, key=key, trust=trust, data=data, snapshot_salt=salt)
+    own_key = record_key(folder)
+    database.read(lambda session: require_key(session, own_key))
+    ledger = NodeLedger(database, member=member, key=key, trust=trust, data=data, record_key=own_key)
     me = NodeSelf(
         name=str(member.name),
         federation=str(member.federation),
@@ -164,7 +173,7 @@ def build_node(
     connection = CoordinatorConnection(
         address=address,
         service_name=service_name(str(member.federation), PartyKind.COORDINATOR, settings.coordinator_name),
-        material=folder.tls(),
+        material=own.tls,
         stopping=stopping,
     )
 
@@ -185,9 +194,10 @@ def build_node(
     agent = Agent(me, connection, witness, session=session, workspace=folder.path / "incoming")
     return Node(
         me=me,
+        watch=CredentialWatch(folder, own, utc_now),
         connection=connection,
         agent=agent,
-        identity_pem=folder.identity_certificate(),
+        identity_pem=own.certificate,
         session=session,
         stopping=stopping,
     )
@@ -203,19 +213,12 @@ def _require_no_alarm(path: Path) -> None:
         raise SetupError(sentence)
 
 
-def _snapshot_salt(path: Path) -> SecretBytes:
-    """The node's own salt for digests of record lists; without it they cannot be guessed from pseudonyms."""
-    if not path.exists():
-        write_atomic(path, secrets.token_bytes(_SALT_BYTES), private=True)
-    return SecretBytes(read_limited(path, max_bytes=_SALT_BYTES, what="snapshot salt"))
-
-
-def _run(node: Node) -> None:
+def _run(node: Node, claim: ServiceClaim) -> None:
     listener = threading.Thread(target=_listen, args=(node,), name="instructions", daemon=True)
     listener.start()
     worker = threading.Thread(target=_work, args=(node,), name="worker", daemon=True)
     worker.start()
-    _watch_own_rules(node)
+    _watch_own_rules(node, claim)
     node.connection.close()
     worker.join(timeout=10.0)
     _log.info("node stopped", node=node.me.name)
@@ -223,10 +226,16 @@ def _run(node: Node) -> None:
         raise node.failure
 
 
-def _watch_own_rules(node: Node) -> None:
-    """Until the end: let policies come into force and expire, and tell the coordinator what changed."""
+def _watch_own_rules(node: Node, claim: ServiceClaim) -> None:
+    """Until the end: keep the claim on the database, settle policies, notice a rotation, tell what changed."""
     attended = None
     while not node.stopping.wait(_OWN_RULES_SECONDS):
+        try:
+            claim.require()
+        except StorageError as error:
+            node.fail(error)
+            return
+        node.renewal = node.watch.newer() or node.renewal
         node.me.ledger.settle_policies(now=node.me.clock())
         facts = _attendance(node).SerializeToString(deterministic=True)
         if attended is not None and facts != attended:
@@ -239,6 +248,7 @@ def _work(node: Node) -> None:
     """Answer instructions one by one; a failing database or a detected fork ends the process."""
     try:
         while not node.stopping.is_set():
+            _renew(node)
             with suppress(queue.Empty):
                 _answer(node, node.instructions.get(timeout=_POLL_SECONDS))
     except BaseException as error:  # noqa: BLE001 - carried to the main thread, which raises it
@@ -246,6 +256,18 @@ def _work(node: Node) -> None:
             node.failure = error
     finally:
         node.stopping.set()
+
+
+def _renew(node: Node) -> None:
+    """Take replaced keys and certificates over, between two instructions; the session stays the same."""
+    fresh, node.renewal = node.renewal, None
+    if fresh is None:
+        return
+    node.me = replace(node.me, key=fresh.key, former_key=node.me.key)
+    node.identity_pem = fresh.certificate
+    node.me.ledger.renew(fresh.member, fresh.key)
+    node.agent.renew(node.me)
+    node.connection.renew(fresh.tls)
 
 
 def _answer(node: Node, instruction: pb.Instruction) -> None:

@@ -5,7 +5,18 @@ no other file, reads well on a screen, on a phone and on paper, and says of each
 """
 
 from fedseal.report.checks import FederationView
+from fedseal.report.evidence import LogEvidence, read_log
+from fedseal.report.pdf import to_pdf
 from fedseal.report.rendering import render_report
 from fedseal.report.sites import SiteFigures, SiteMetrics, SiteRow
 
-__all__ = ["FederationView", "SiteFigures", "SiteMetrics", "SiteRow", "render_report"]
+__all__ = [
+    "FederationView",
+    "LogEvidence",
+    "SiteFigures",
+    "SiteMetrics",
+    "SiteRow",
+    "read_log",
+    "render_report",
+    "to_pdf",
+]

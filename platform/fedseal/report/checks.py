@@ -168,7 +168,12 @@ def _digests(sources: Sources) -> Iterator[Check]:
     yield _same("Signed job file", sha256_hex(detail.document), record.envelope, "is the one in the job record")
     yield _same("Dataset schema", sha256_hex(detail.schema), record.schema_digest, "is the one in the job record")
     offered = sources.offered(MODEL)
-    if offered or sources.subject:
+    if sources.subject and not offered:
+        finding = (
+            "The coordinator offers it no more, as after its time of retention; a copy can be checked by its digest."
+        )
+        yield Check(subject="Model on offer", outcome=Outcome.UNCHECKED, finding=finding)
+    elif offered:
         yield _same("Model on offer", offered, sources.subject, "is the one in the job record")
 
 

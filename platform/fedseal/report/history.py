@@ -127,7 +127,7 @@ def colluders_withstood(slots: Sequence[Slot], protection: Protection | None) ->
         The least over all released sums, at least 1; None where it does not follow from the record.
     """
     completed = [slot.last for slot in slots if slot.last.completed]
-    if protection is not Protection.MASKING or not completed:
+    if protection not in (Protection.MASKING, Protection.HYBRID) or not completed:
         return None
     if any(len(attempt.roster) > COMPLETE_GRAPH_LIMIT for attempt in completed):
         return None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fedseal.report.checks import Findings
 from fedseal.report.figures import Figure
 from fedseal.report.history import RowChange
+from fedseal.report.laws import Law
 from fedseal.report.plots import Plot
 from fedseal.report.sites import MetricTable
 from fedseal.report.tables import ClauseRow, Event, NodeRow, RoundLine, SpanRow
@@ -115,6 +116,7 @@ class Page:
         log: origin of the coordinator's log, and the number of the entry that names the record.
         rounds: every attempt.
         rounds_left_out: how many attempts of the middle are not in ``rounds``.
+        log_verified: whether the coordinator's log was read and verified, and nothing contradicts it.
     """
 
     state: State
@@ -150,3 +152,5 @@ class Page:
     rounds: tuple[RoundLine, ...]
     rounds_left_out: int
     clauses: tuple[ClauseRow, ...]
+    laws: tuple[Law, ...]
+    log_verified: bool

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from fedseal.report import wording
 from fedseal.report.checks import Findings
+from fedseal.report.evidence import LogEvidence, PolicyStory
 from fedseal.report.figures import (
     BYTES_SENT,
     CLIPPED,
@@ -21,6 +22,7 @@ from fedseal.report.figures import (
     whole,
 )
 from fedseal.report.history import EVALUATION, STATISTICS, Slot, colluders_withstood, row_changes, slots_of
+from fedseal.report.laws import laws
 from fedseal.report.layout import Commands, DisclosureView, Fact, Page, ProtectionView, Results, Seen, View
 from fedseal.report.plots import course_plot, sites_plot
 from fedseal.report.sites import SiteMetrics, comparison, has_undefined, metric_tables
@@ -44,13 +46,15 @@ class PageInputs:
     organisations: Mapping[str, str]
     site_metrics: SiteMetrics | None
     generated_at: datetime
+    evidence: LogEvidence | None
+    policies: Mapping[str, PolicyStory]
 
 
 def make_page(inputs: PageInputs) -> Page:
     """Arrange a job's evidence as a page."""
     sources, record = inputs.sources, inputs.sources.record
     slots = slots_of(sources.attempts)
-    nodes = node_rows(sources, slots, inputs.organisations)
+    nodes = node_rows(sources, slots, inputs.organisations, inputs.policies)
     state = wording.state_of(sources.state)
     protection = _protection(sources, slots)
     shown_events, more_events = events(sources.attempts)
@@ -90,6 +94,8 @@ def make_page(inputs: PageInputs) -> Page:
         rounds=rounds,
         rounds_left_out=left_out,
         clauses=clause_rows(sources.detail.answers),
+        laws=laws(sources, inputs.findings, inputs.evidence),
+        log_verified=inputs.evidence is not None and not inputs.findings.failed,
     )
 
 

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from fedseal.report.checks import FederationView, check_evidence
+from fedseal.report.evidence import LogEvidence, policy_stories
 from fedseal.report.page import PageInputs, make_page
 from fedseal.report.sites import SiteMetrics
 from fedseal.report.sources import read_sources
@@ -30,7 +31,7 @@ def render_report(
     generated_at: datetime,
     site_metrics: SiteMetrics | None = None,
     federation: FederationView | None = None,
-    log: Verified | AuditError | None = None,
+    log: LogEvidence | Verified | AuditError | None = None,
 ) -> bytes:
     """The report of a job as one HTML file in UTF-8.
 
@@ -39,8 +40,8 @@ def render_report(
         generated_at: the time of making, with its zone.
         site_metrics: figures per hospital, where somebody could compute them.
         federation: what signatures are verified against; without it the page says that they were not.
-        log: what `verify_bundle` made of the coordinator's exported audit log, or the error it raised; None when
-            it was not tried.
+        log: what `read_log` or `verify_bundle` made of the coordinator's exported audit log, or the error it raised;
+            None when it was not tried. Only with `read_log` can a line of the laws be called proved.
 
     Raises:
         ValueError: ``generated_at`` has no time zone.
@@ -48,13 +49,17 @@ def render_report(
     if generated_at.tzinfo is None:
         raise ValueError("the time at which a report is made needs its time zone")
     sources = read_sources(detail)
+    evidence = log if isinstance(log, LogEvidence) else None
+    verified = log.verified if isinstance(log, LogEvidence) else log
     page = make_page(
         PageInputs(
             sources=sources,
-            findings=check_evidence(sources, federation=federation, log=log),
+            findings=check_evidence(sources, federation=federation, log=verified),
             organisations={} if federation is None else federation.organisations,
             site_metrics=site_metrics,
             generated_at=generated_at,
+            evidence=evidence,
+            policies=policy_stories(evidence, federation),
         )
     )
     return _environment().get_template("report.html.j2").render(page=page).encode("utf-8")

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from fedseal.report.evidence import PolicyStory
 from fedseal.report.figures import LOSS, ROWS, clock, counted, decimal, duration, whole
 from fedseal.report.history import TRAINING, Slot, Span, contributions, spans_of
 from fedseal.report.sources import Attempt, Sources
@@ -33,6 +34,8 @@ class NodeRow:
         organisation: empty when it is not known.
         answer: accepted, refused or no answer.
         policy: digest of the policy file that decided; empty when it is not known.
+        policy_title: its name and version; empty when the file is not at hand.
+        signed_by: whose signatures on it were verified; empty when none were.
         sums: in how many released sums it is, ready to show; empty when that does not follow.
     """
 
@@ -40,6 +43,8 @@ class NodeRow:
     organisation: str
     answer: str
     policy: str
+    policy_title: str
+    signed_by: str
     refusals: tuple[Reason, ...]
     sums: str
 
@@ -97,7 +102,9 @@ class RoundLine:
     took: str
 
 
-def node_rows(sources: Sources, slots: Sequence[Slot], organisations: Mapping[str, str]) -> tuple[NodeRow, ...]:
+def node_rows(
+    sources: Sources, slots: Sequence[Slot], organisations: Mapping[str, str], stories: Mapping[str, PolicyStory]
+) -> tuple[NodeRow, ...]:
     """Every node that was asked or has answered."""
     answers = _answers(sources)
     policies = {} if sources.record is None else {item.node: item.policy for item in sources.record.answers}
@@ -114,6 +121,8 @@ def node_rows(sources: Sources, slots: Sequence[Slot], organisations: Mapping[st
                 organisation=organisations.get(name, ""),
                 answer=answer,
                 policy=policies.get(name, ""),
+                policy_title=stories[name].title if name in stories else "",
+                signed_by=stories[name].signed_by if name in stories else "",
                 refusals=refusals,
                 sums="" if sums is None or not completed else f"{whole(sums)} of {whole(completed)}",
             )

@@ -33,5 +33,14 @@ ROSTER_MEMBERS = 10_000
 OPEN_JOBS = 1_000
 """Jobs of which one node can ask at once whether they have ended."""
 
+FEDERATION_POLICIES = 100
+"""Policies of the federation that one instruction hands out; a federation has a few, each with some versions."""
+
 TEXT_CHARACTERS = 4_000
 """Any sentence, name or code in a message."""
+
+PUBLIC_KEY_BYTES = 4 << 20
+"""The public key of a job: about 130 KB for sums."""
+
+SUM_REQUEST_BYTES = 6 << 20
+"""A request to open a sum: 500 commitments and statements are about 150 KB."""

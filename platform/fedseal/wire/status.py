@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 import grpc
 import structlog
 
-from fedseal.errors import PeerFault, PlatformError, RefusalError, RemoteError, SetupError
+from fedseal.errors import ClockBehind, PeerFault, PlatformError, RefusalError, RemoteError, SetupError
 from fedseal.wire.limits import TEXT_CHARACTERS
 from fedseal_crypto.certificates import RevocationListStale
 from fedseal_crypto.errors import CryptoError, MisuseError
@@ -30,6 +30,7 @@ _CODES: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (StorageError, grpc.StatusCode.UNAVAILABLE),
     # The server's own list is out of date: nothing is wrong with the caller, and later it may be accepted.
     (RevocationListStale, grpc.StatusCode.ABORTED),
+    (ClockBehind, grpc.StatusCode.ABORTED),
     (SetupError, grpc.StatusCode.INTERNAL),
     (MisuseError, grpc.StatusCode.INTERNAL),
     (CryptoError, grpc.StatusCode.INVALID_ARGUMENT),

@@ -36,12 +36,31 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
 )
 
 
+class ShownCertificate:
+    """The certificate that a server shows at each new handshake; it may be replaced while the server runs."""
+
+    def __init__(self, files: TlsMaterial) -> None:
+        self._configuration = _configuration(files)
+
+    def show(self, files: TlsMaterial) -> None:
+        """Show another one from the next handshake on; open connections stay."""
+        self._configuration = _configuration(files)
+
+    def server_credentials(self) -> grpc.ServerCredentials:
+        """Credentials of a server that demands a certificate of the same federation from every caller."""
+        return grpc.dynamic_ssl_server_credentials(
+            self._configuration, lambda: self._configuration, require_client_authentication=True
+        )
+
+
 def server_credentials(files: TlsMaterial) -> grpc.ServerCredentials:
-    """Credentials of a server that demands a certificate of the same federation from every caller."""
-    return grpc.ssl_server_credentials(
-        [(files.private_key_pem.reveal(), files.certificate_pem)],
-        root_certificates=files.root_pem,
-        require_client_auth=True,
+    """As ``ShownCertificate.server_credentials``, for a certificate that stays."""
+    return ShownCertificate(files).server_credentials()
+
+
+def _configuration(files: TlsMaterial) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        [(files.private_key_pem.reveal(), files.certificate_pem)], root_certificates=files.root_pem
     )
 
 

@@ -15,7 +15,7 @@ from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.identity import IdentityKey
 from fedseal_crypto.notes import NoteVerifier
 from fedseal_crypto.secret import SecretBytes
-from fedseal_governance.audit import AuditLog, Witness
+from fedseal_governance.audit import AuditLog, Witness, verifier
 from fedseal_governance.audit.tables import (
     AuditCheckpoint,
     AuditCosignature,
@@ -129,8 +129,7 @@ def bundle(central: Party, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def outsider() -> ModuleType:
     """The independent verifier; tests are not importable as a package."""
-    path = Path(__file__).with_name("outsider_verifier.py")
-    spec = importlib.util.spec_from_file_location("outsider_verifier", path)
+    spec = importlib.util.spec_from_file_location("verify", verifier.__file__)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -13,6 +13,7 @@ from fedseal_crypto.merkle import leaf_hash
 from fedseal_governance.audit import (
     ExportRefused,
     NotCovered,
+    verifier_source,
     verify_bundle,
 )
 from fedseal_governance.errors import StorageError
@@ -55,8 +56,10 @@ def test_the_bundle_has_the_documented_form(bundle: Path, central: "Party") -> N
             "entries.jsonl",
             "keys.txt",
             "leaves",
+            "verify.py",
         ]
     )
+    assert (bundle / "verify.py").read_bytes() == verifier_source()
     lines = (bundle / "entries.jsonl").read_bytes().splitlines()
     leaves = (bundle / "leaves").read_text().splitlines()
     assert [leaf_hash(line).hex() for line in lines] == leaves

@@ -3,14 +3,17 @@
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from fedseal_crypto.identity import IdentityKey
 from fedseal_crypto.merkle import Hash, leaf_hash, root, verify_consistency
 from fedseal_crypto.notes import open_checkpoint
+from fedseal_crypto.secret import SecretBytes
 from fedseal_governance.audit import (
     AuditError,
     AuditLog,
@@ -19,6 +22,8 @@ from fedseal_governance.audit import (
     InclusionProof,
     KeyMissing,
     NotCovered,
+    check_log,
+    verify_bundle,
     verify_proof,
 )
 from fedseal_governance.errors import StorageError
@@ -230,3 +235,29 @@ def test_a_missing_node_stops_the_append_that_needs_it(party: "Party") -> None:
         session.execute(text("DELETE FROM audit_nodes"))
     with pytest.raises(AuditError, match="the entries 0 to 1 is missing"):
         party.grow(1)
+
+
+def test_a_new_key_is_named_in_the_log_and_old_checkpoints_still_verify(central: "Party", tmp_path: Path) -> None:
+    central.grow(3)
+    first = central.checkpoint()
+    renewed = AuditLog(central.log.origin, IdentityKey.from_seed(SecretBytes(b"n" * 32)))
+    note = central.database.run("checkpoint", lambda session: renewed.checkpoint(session, central.now))
+    assert note.split("\n")[1] == "4"
+    assert central.database.run("checkpoint", lambda session: renewed.checkpoint(session, central.now)) == note
+    (entry,) = central.database.read(lambda session: list(renewed.entries(session, start=3)))
+    old = central.verifier.vkey
+    assert entry.type == "log.key_changed"
+    assert old.endswith(str(entry.details["previous"]))
+    verified = verify_bundle(central.database.read(lambda session: renewed.export(session, tmp_path / "out", {})).path)
+    assert verified.log_key.vkey.endswith(str(entry.details["following"]))
+    assert central.database.read(lambda session: check_log(session, central.log.origin)).checkpoints == 2
+    proof = central.database.read(lambda session: renewed.consistency(session, 3, 4))
+    line = central.database.run(
+        "cosign",
+        lambda session: central.witness.check_and_cosign(session, first, central.verifier, proof=(), now=central.now),
+    )
+    assert line
+    assert central.database.run(
+        "cosign",
+        lambda session: central.witness.check_and_cosign(session, note, verified.log_key, proof=proof, now=central.now),
+    )

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 from fedseal_crypto.canonical import NotJson, canonical_json
-from fedseal_governance.audit import AuditError, verify_bundle
+from fedseal_governance.audit import AuditError, verifier, verify_bundle
 
 if TYPE_CHECKING:
     from tests.unit.audit.conftest import Party
 
-SCRIPT = Path(__file__).with_name("outsider_verifier.py")
+SCRIPT = Path(verifier.__file__)
 REUSED = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 

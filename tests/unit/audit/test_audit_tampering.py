@@ -338,7 +338,7 @@ def test_a_zip_bomb_is_read_no_further_than_needed(bundle: Path) -> None:
     assert caught.value.entry == 0
 
 
-@pytest.mark.parametrize("place", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize("place", [0.05, 0.2, 0.4])
 def test_a_damaged_zip_is_a_typed_error(place: float, central: "Party", tmp_path: Path) -> None:
     central.grow(300)
     target = central.export(tmp_path / "out.zip")

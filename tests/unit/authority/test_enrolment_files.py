@@ -39,7 +39,7 @@ def _leftovers(folder: Path) -> list[str]:
 
 
 def test_an_invitation_survives_its_file(federation: "Federation") -> None:
-    invitation = federation.invite("person", "ada", roles=("data_scientist", "node_operator"))
+    invitation = federation.invite("person", "ada", roles=("administrator", "node_operator"))
     assert parse_invitation(invitation.to_bytes(), filename="ada.json") == invitation
     assert invitation.coordinator == "hub.example.org:7443"
     assert federation.invite("coordinator", "coordinator").coordinator is None

@@ -25,7 +25,8 @@ SHOWING = {
     "invitations",
 }
 # Long-running services print one line when they are ready; what they say afterwards is their log.
-WITHOUT_JSON = {"federation serve", "coordinator run", "node run"}
+# Four run until stopped; a stream has a format of its own, whose default is JSON lines.
+WITHOUT_JSON = {"federation serve", "coordinator run", "custodian run", "node run", "policy new", "audit stream"}
 
 
 def _walk(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -49,12 +50,15 @@ def test_the_command_map_is_complete() -> None:
         coordinator invite; coordinator enrol; coordinator run; node invite; node enrol; node enroll; node run;
         node status; node list; node agree; custodian enrol; user add; user enrol; user list; user revoke;
         certificate list; certificate show; certificate revoke; certificate publish; certificate update;
-        dataset register; dataset list; dataset profile; policy validate; policy explain; policy diff;
+        dataset register; dataset list; dataset profile; dataset approve; policy new; policy validate; policy explain;
+        policy diff; policy test; policy impact; policy history;
         policy propose; policy approve; policy revoke; policy list; policy show; consent import; consent record;
-        consent withdraw; consent status; job check; job submit; job list; job show; job watch; job stop; job report;
-        protection plan; method list; method show; model list; model export; model verify; audit list; audit checkpoint;
-        audit export; audit verify; audit prove; db upgrade; db status;
-        attack list; attack show
+        consent withdraw; consent status; consent history; consent impact; consent prove; job check; job submit;
+        job list; job show; job watch; job stop; job report; protection plan; method list; method show; model list;
+        model export; model verify; audit list; audit checkpoint;
+        audit export; audit verify; audit prove; audit reconcile; audit stream; audit verifier; retention list;
+        retention apply; retention hold; retention release; retention holds; record export; record verify; db upgrade;
+        db status; attack list; attack show
     """
     for command in wanted.split(";"):
         assert tuple(command.split()) in COMMANDS, command

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,7 @@ def test_only_officers_sign_and_only_once(policy_shell: "Shell", make_policy: Ma
     Path("two.yaml").write_text(make_policy(version=2))
     policy_shell.ok("policy", "propose", "two.yaml", "--as", "olga")
     sign = ["policy", "approve", "heart-risk@2", "--yes", "--json"]
-    assert "no compliance officer" in policy_shell.fails(3, *sign, "--as", "nora")
+    assert "needs the role compliance officer" in policy_shell.fails(3, *sign, "--as", "nora")
     policy_shell.ok(*sign, "--as", "olga")
     assert "has signed" in policy_shell.fails(3, *sign, "--as", "olga")
     assert "no policy here is called" in policy_shell.fails(3, "policy", "show", "nothing")
@@ -135,7 +136,14 @@ def test_data_is_registered_listed_and_described_without_small_cells(
     described = {column["name"]: column for column in _rows(profile, "columns")}
     assert described["sick"]["summary"] == "0: hidden, 1: hidden"  # 4 of 60: either count would give the other
     Path("data.csv").write_text("id,age,sick\n" + "\n".join([*rows, "P60,50,0"]) + "\n")
-    assert "61 instead of 60" in str(federation_shell.json("dataset", "profile", "hearts")["changes"])
+    assert "1 rows were added" in str(federation_shell.json("dataset", "profile", "hearts")["changes"])
+    asked = federation_shell("dataset", "approve", "hearts", "--as", "nora", typed="n\n")
+    assert asked.exit_code != 0
+    assert "1 rows were added, 0 removed and 0 edited" in " ".join(asked.stderr.split())
+    approved = federation_shell.json("dataset", "approve", "hearts", "--yes", "--as", "nora")
+    assert (approved["rows"], approved["rows_added"]) == (61, 1)
+    assert federation_shell.json("dataset", "profile", "hearts")["unchanged"] is True
+    assert "as it was approved" in federation_shell.fails(3, "dataset", "approve", "hearts", "--yes")
     Path("data.csv").write_text("id,age,ill\n" + "\n".join(rows) + "\n")
     assert "data.csv" in federation_shell.fails(2, *arguments)
     Path("data.csv").unlink()
@@ -192,6 +200,28 @@ def test_the_log_is_exported_verified_and_its_tampering_found(policy_shell: "She
     assert policy_shell.json("audit", "list", "cleveland", "--last", "1", "--type", "policy.")["entries"]
 
 
+EDITS = (
+    (2, """UPDATE audit_entries SET entry = CAST(REPLACE(entry, 'person/', 'persona') AS BLOB) WHERE seq = 2"""),
+    (1, "DELETE FROM audit_entries WHERE seq = 1"),
+    (4, "DELETE FROM audit_entries WHERE seq = 4"),
+    (5, "INSERT INTO audit_entries SELECT 5, leaf, entry FROM audit_entries WHERE seq = 4"),
+    (2, "UPDATE audit_entries SET seq = 9 WHERE seq = 2"),
+)
+
+
+def test_a_log_edited_in_the_database_is_named(policy_shell: "Shell") -> None:
+    import sqlite3
+
+    assert policy_shell.json("audit", "verify", "cleveland")["entries"] == 5
+    assert "each in its place" in policy_shell.ok("audit", "verify", "cleveland").stdout
+    whole = Path("cleveland/node.db").read_bytes()
+    for entry, edit in EDITS:
+        Path("cleveland/node.db").write_bytes(whole)
+        with closing(sqlite3.connect("cleveland/node.db")) as connection, connection:
+            assert connection.execute(edit).rowcount == 1
+        assert f"entry {entry} of fedseal/heart/cleveland" in policy_shell.fails(1, "audit", "verify", "cleveland")
+
+
 def test_the_database_says_its_schema(federation_shell: "Shell") -> None:
     status = federation_shell.json("db", "status", "cleveland")
     assert status["current"] is True
@@ -221,11 +251,14 @@ def test_an_operator_agrees_to_one_job(federation_shell: "Shell") -> None:
     agree = ["node", "agree", digest]
     assert federation_shell.json(*agree, "--as", "nora") == {"job": digest, "operator": "person/nora"}
     federation_shell.ok(*agree, "--as", "nora")
-    assert "is no node operator of Cleveland Clinic" in federation_shell.fails(3, *agree, "--as", "olga")
+    assert "needs the role node operator" in federation_shell.fails(3, *agree, "--as", "olga")
     assert "neither a job file nor" in federation_shell.fails(2, "node", "agree", "abc", "--as", "nora")
     entries = federation_shell.json("audit", "list", "cleveland")["entries"]
     assert isinstance(entries, list)
-    assert [entry["type"] for entry in entries] == ["job.agreed"]
+    assert [(entry["type"], entry["actor"]) for entry in entries] == [
+        ("job.agreed", "person/nora"),
+        ("permission.denied", "person/olga"),
+    ]
 
 
 def test_status_is_local(policy_shell: "Shell", schema_text: str) -> None:
@@ -246,3 +279,58 @@ def test_methods_explain_what_they_disclose(shell: "Shell") -> None:
     text = shell.ok("method", "show", "fedavg").stdout
     assert max(map(len, text.splitlines())) <= 80
     assert "fedavg" in shell.fails(2, "method", "show", "fedav")
+
+
+FHIR = {
+    "resourceType": "Consent",
+    "status": "active",
+    "patient": {"reference": "Patient/P7", "display": "Maria Müller"},
+    "dateTime": "2025-01-01",
+    "provision": {"type": "permit", "purpose": [{"code": "HRESCH"}]},
+}
+
+
+def test_fhir_consents_and_a_report_of_bad_rows(federation_shell: "Shell") -> None:
+    bad = {**FHIR, "status": "=HYPERLINK()", "patient": {"reference": "Patient/P8"}}
+    Path("export.ndjson").write_text(json.dumps(FHIR) + "\n" + json.dumps(bad) + "\n")
+    where = ["--dataset", "hearts", "--form-version", "2.1"]
+    sentence = federation_shell.fails(2, "consent", "import", "export.ndjson", *where, "--report", "bad.csv")
+    assert "line 2: `status` is none of draft" in sentence
+    [header, row] = Path("bad.csv").read_text().splitlines()
+    assert header == "line,field,value,fault,remedy"
+    assert row.startswith("2,status,'=HYPERLINK(),")
+    assert Path("bad.csv").stat().st_mode & 0o777 == 0o600
+
+    Path("export.ndjson").write_text(json.dumps(FHIR) + "\n")
+    done = federation_shell.json("consent", "import", "export.ndjson", *where, "--report", "bad.csv")
+    assert (done["form"], done["added"]) == ("fhir", 1)
+    assert Path("bad.csv").read_text() == header + "\n"
+    (event,) = _rows(federation_shell.json("consent", "history", "P7", "--dataset", "hearts"), "events")
+    assert (event["what"], event["by"]) == ("given", "node/cleveland")
+    state = federation_shell.json("consent", "status", "--dataset", "hearts", "--pseudonym", "P7")
+    assert _rows(state, "consents")[0]["source_digest"] == done["digest"]
+    impact = federation_shell.json("consent", "impact", "P7", "--dataset", "hearts")
+    assert (impact["uses"], impact["withdrawn_at"]) == ([], None)
+    assert "entered no round" in federation_shell.ok("consent", "impact", "P7", "--dataset", "hearts").stdout
+    proof = ("consent", "prove", "P7", "--job", "0" * 64, "--stage", "training", "--round", "1")
+    assert "contributed no records" in federation_shell.fails(3, *proof, "--dataset", "hearts")
+    assert "csv or fhir" in federation_shell.fails(2, "consent", "import", "export.ndjson", *where, "--format", "xml")
+    missing = federation_shell.fails(2, "consent", "import", "export.ndjson", *where, "--report", "no/such/folder.csv")
+    assert "cannot be written" in missing
+
+
+def test_a_lost_or_exchanged_record_key_is_noticed(federation_shell: "Shell") -> None:
+    """Otherwise people who withdrew would no longer be recognised."""
+    Path("consents.csv").write_text(CONSENTS)
+    where = ["--dataset", "hearts"]
+    federation_shell.ok("consent", "import", "consents.csv", *where)
+    federation_shell.ok("consent", "withdraw", "P1", *where)
+    key = Path("cleveland/state/snapshot.salt")
+    kept = key.read_bytes()
+    assert (len(kept), key.stat().st_mode & 0o777) == (32, 0o600)
+    key.unlink()
+    assert "record key" in federation_shell.fails(1, "consent", "import", "consents.csv", *where)
+    key.write_bytes(b"short")
+    assert "restore it from a backup" in federation_shell.fails(2, "consent", "history", "P1", *where)
+    key.write_bytes(kept)
+    assert federation_shell.json("consent", "import", "consents.csv", *where)["withdrawn"] == 1

@@ -22,11 +22,12 @@ from fedseal.coordinator.intake import (
 from fedseal.errors import PlatformError
 from fedseal.learning import LocalData, job_data, load_dataset
 from fedseal.methods import NOTHING, NodeContext, contribute, node_seed, programme, stage_plan, unpack_broadcast
+from fedseal.protection import round_layout
 from fedseal.rounds import RoundAddress
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal_crypto.digests import Digest
 from fedseal_crypto.dsse import SignedDocument, sign_document
-from fedseal_crypto.encoding import Layout, RingVector
+from fedseal_crypto.encoding import RingVector
 from fedseal_crypto.errors import CryptoError
 from fedseal_crypto.masking import (
     ClientLimits,
@@ -225,8 +226,8 @@ class Member:
                 seed=seed,
             ),
         )
-        layout = Layout.plan(stage.method.vectors(received.plan), cohort=len(current.parameters.roster))
-        return layout.encode(made.values, generator=np.random.default_rng(seed)).words
+        made_layout = round_layout(document, stage.method.vectors(received.plan), cohort=len(current.parameters.roster))
+        return made_layout.layout.encode(made.values, generator=np.random.default_rng(seed)).words
 
     def _leave_round(self, end: pb.RoundEnd) -> None:
         self.round_ends.append(end)

@@ -15,6 +15,7 @@ from fedseal.coordinator.engine import Engine
 from fedseal.coordinator.hub import EventHub
 from fedseal.coordinator.intake import Event
 from fedseal.coordinator.ledger import Ledger
+from fedseal.coordinator.policies import FederationPolicies
 from fedseal.coordinator.server import _clear
 from fedseal.coordinator.views import Views
 from fedseal.folders import PartyFolder
@@ -129,6 +130,13 @@ class Process:
         self.incoming.mkdir()
         self.attendance = Attendance()
         self.failing = Failing(self.ledger, self._fails or (lambda _number, _name: ""))
+        policies = FederationPolicies(
+            self.database,
+            self.ledger.log,
+            member=self.ledger.member,
+            trust=self.trust,
+            artefacts=self.folder.path / "artefacts",
+        )
         surroundings = Surroundings(
             federation=str(FEDERATION),
             ledger=self.failing,  # type: ignore[arg-type]  # a stand-in that hands every call on
@@ -138,11 +146,13 @@ class Process:
             settings=self.settings,
             spool=spool,
             later=self._postponed.append,
+            common_policies=lambda dataset: policies.documents(dataset, self.clock()),
         )
         self.engine = InlineEngine(
             ledger=self.failing,  # type: ignore[arg-type]  # a stand-in that hands every call on
             attendance=self.attendance,
-            admission=Admission(self.trust),
+            admission=Admission(self.trust, policies.standing),
+            policies=policies,
             trust=self.trust,
             surroundings=surroundings,
             clock=self.clock,

@@ -26,6 +26,7 @@ from fedseal_crypto.masking import (
     LateMessage,
     MaskedInput,
     MaskingClient,
+    MaskingServer,
     ParametersInvalid,
     Step,
     choose_parameters,
@@ -207,7 +208,8 @@ def _course(opened: OpenedRound, consortium: Consortium) -> tuple[RoundDriver, l
 
 
 def _answer(driver: RoundDriver, client: MaskingClient, opened: OpenedRound) -> ClientMessage:
-    instruction = driver._server.instruction_for(client.name)
+    assert isinstance(driver.server, MaskingServer)
+    instruction = driver.server.instruction_for(client.name)
     if instruction is None:
         return client.advertise()
     zeros = {spec.name: np.zeros(spec.length) for spec in opened.layout.specs}

@@ -1,14 +1,17 @@
 """A coordinator on either database: a job with a restart in each step, and texts that a database may not take."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from sqlalchemy import event, text
 
 from fedseal.coordinator.intake import RoundRefused, VerdictReported
 from fedseal.rounds import MOST, RoundAddress
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal_crypto.digests import Digest
 from fedseal_crypto.masking import Step
+from fedseal_governance.database import Database
 from tests.unit.coordinator.members import Play
 from tests.unit.node.papers import JobFile
 from tests.unit.node.parties import NODES, Consortium
@@ -67,3 +70,38 @@ def test_an_address_at_the_end_of_all_numbers(elsewhere: Play, consortium: Conso
         with pytest.raises(Exception, match="is not under way"):
             play.process.engine.call(refusal)
     assert play.run(job) == "finished"
+
+
+@pytest.mark.postgresql
+def test_connections_cut_in_the_middle_of_transactions(
+    plays: Plays, postgresql_url: str, consortium: Consortium
+) -> None:
+    """As in a failover: the server ends the connection between two statements, again and again, through a whole job."""
+    play = plays(database_url=postgresql_url)
+    engine = play.process.database.engine
+    surgeon = Database(postgresql_url)
+    statements = 0
+    cut: list[str] = []
+
+    def end_the_connection(connection: Any, _cursor: object, statement: str, *_rest: object) -> None:
+        nonlocal statements
+        statements += 1
+        # A prime, so that the cuts wander through the transactions of different lengths.
+        if statements % 29 == 0:
+            pid = connection.connection.dbapi_connection._backend_key_data[:4]
+            cut.append(statement)
+            with surgeon.engine.connect() as other:
+                other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": int.from_bytes(pid, "big")})
+
+    event.listen(engine, "before_cursor_execute", end_the_connection)
+    try:
+        job = play.submit(JobFile().signed(consortium).envelope)
+        assert play.run(job) == "finished"
+    finally:
+        event.remove(engine, "before_cursor_execute", end_the_connection)
+        surgeon.close()
+    assert len(cut) > 8
+    assert any(statement.startswith("INSERT") for statement in cut)
+    [only] = play.process.detail(job).rounds
+    assert (only.state, list(only.survivors)) == ("completed", list(NODES))
+    play.process.assert_log_verifies()

@@ -428,6 +428,12 @@ def test_a_checkpoint_for_witnesses(services: Services, consortium: Consortium) 
         cosignature = pb.Cosignature(checkpoint=wrong, cosignature=b"no line")
         with pytest.raises(Aborted):
             services.nodes.Cosign(cosignature, services.by("zurich"))
+    for link in (b"short", b"x" * 33):
+        with pytest.raises(Aborted):
+            services.nodes.Cosign(
+                pb.Cosignature(checkpoint=reply.checkpoint, cosignature=b"no line", log_link=link),
+                services.by("zurich"),
+            )
     for size in (99, 2**63):
         with pytest.raises(Aborted):
             services.nodes.FetchCheckpoint(pb.CheckpointRequest(known_size=size), services.by("zurich"))

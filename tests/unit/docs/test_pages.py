@@ -14,17 +14,20 @@ import pytest
 
 from fedseal.simulation.experiment import load_experiment
 from fedseal_cli.app import build_command
-from fedseal_governance.audit import verify_bundle
+from fedseal_governance.audit import verifier, verify_bundle
 from fedseal_governance.datasets import load_schema
+from fedseal_governance.documents import Document, load_yaml
 from fedseal_governance.jobs import load_job
 from fedseal_governance.policy import load_policy
+from fedseal_governance.policy.cases import load_cases
+from fedseal_governance.policy.model import ConsentRules
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`(fedseal [a-z][^`\n]*)`")
-OUTSIDER = ROOT / "tests" / "unit" / "audit" / "outsider_verifier.py"
+OUTSIDER = Path(verifier.__file__)
 
 
 def blocks(page: Path, *languages: str) -> Iterator[str]:
@@ -122,12 +125,22 @@ def test_commands_are_found_at_all() -> None:
     assert complaint("fedseal node run --wings") == "--wings is no option of it"
 
 
+class ConsentPart(Document):
+    """The part of a policy that a page shows alone."""
+
+    consent: ConsentRules
+
+
 def test_yaml_samples_are_what_the_program_reads() -> None:
     read = 0
     for page in PAGES:
         for text in blocks(page, "yaml"):
             data = text.encode()
-            if text.startswith("policy:"):
+            if "\ncases:" in text:
+                load_cases(data, str(page))
+            elif text.startswith("consent:"):
+                load_yaml(data, str(page), ConsentPart)
+            elif text.startswith("policy:"):
                 load_policy(data, str(page))
             elif text.startswith("job:"):
                 load_job(data, str(page))
@@ -135,6 +148,8 @@ def test_yaml_samples_are_what_the_program_reads() -> None:
                 load_schema(data, str(page))
             elif text.startswith("experiment:"):
                 load_experiment(data, str(page))
+            elif text.startswith("consent:"):
+                load_yaml(data, str(page), ConsentPart)
             else:
                 pytest.fail(f"{page}: a YAML sample of no known kind")
             read += 1

@@ -6,24 +6,29 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fedseal_crypto.secret import SecretBytes
 from fedseal_governance.consent import (
     Consent,
+    RecordKey,
+    Register,
     describe,
     history,
     in_force,
     record,
-    snapshot_digest,
+    root_of,
     status,
     summary,
     withdraw,
 )
-from fedseal_governance.errors import AlreadyDone, NotFound, RefusedError
+from fedseal_governance.errors import AlreadyDone, NotFound, RefusedError, TamperError
+from fedseal_governance.tables import metadata
+from tests.unit.governance.registers import HEART, RECORD_KEY
 
 if TYPE_CHECKING:
     from tests.unit.governance.conftest import Office
 
 HMB, GRU, POA = "DUO:0000006", "DUO:0000042", "DUO:0000011"
-HEART = "DUO:0000007/MONDO:0005267"
+ONE_DISEASE = "DUO:0000007/MONDO:0005267"
 MARIA = Consent(
     pseudonym="CLE-0001",
     purpose=HMB,
@@ -35,11 +40,11 @@ MARIA = Consent(
 
 
 def give(office: "Office", consent: Consent) -> None:
-    office.change(lambda act: record(act, "heart", consent))
+    office.change(lambda act: record(act, HEART, consent))
 
 
 def end(office: "Office", pseudonym: str = "CLE-0001", purpose: str | None = None) -> int:
-    return office.change(lambda act: withdraw(act, "heart", pseudonym, purpose=purpose))
+    return office.change(lambda act: withdraw(act, HEART, pseudonym, purpose=purpose))
 
 
 def usable(office: "Office", purpose: str = HMB, dataset: str = "heart") -> set[str]:
@@ -65,8 +70,8 @@ def test_consent_counts_from_its_first_to_its_last_day(office: "Office") -> None
         (GRU, HMB, True),
         (HMB, GRU, False),
         (HMB, POA, False),
-        (HMB, HEART, True),
-        (HEART, HMB, False),
+        (HMB, ONE_DISEASE, True),
+        (ONE_DISEASE, HMB, False),
         (HMB, "DUO:1", False),
     ],
 )
@@ -80,24 +85,25 @@ def test_consent_without_end_and_other_dataset(office: "Office") -> None:
     office.now = datetime(2070, 1, 1, tzinfo=UTC)
     assert usable(office) == {"CLE-0001"}
     assert usable(office, dataset="lungs") == set()
-    (found,) = office.read(lambda session: status(session, "heart", "CLE-0001", now=office.now))
+    (found,) = office.read(lambda session: status(session, HEART, "CLE-0001", now=office.now))
+    assert found.consent is not None
     assert (found.consent.valid_until, found.state) == (None, "in force")
 
 
-def test_withdrawal_takes_effect_at_once_and_deletes_nothing(office: "Office") -> None:
+def test_withdrawal_takes_effect_at_once(office: "Office") -> None:
     give(office, MARIA)
     give(office, replace(MARIA, pseudonym="CLE-0002"))
     assert end(office) == 1
     assert usable(office) == {"CLE-0002"}
-    (found,) = office.read(lambda session: status(session, "heart", "CLE-0001", now=office.now))
+    (found,) = office.read(lambda session: status(session, HEART, "CLE-0001", now=office.now))
     assert (found.state, found.withdrawn_at) == ("withdrawn", office.now)
-    events = office.read(lambda session: history(session, "heart", "CLE-0001"))
+    events = office.read(lambda session: history(session, HEART, "CLE-0001"))
     assert [(event.what, event.purpose) for event in events] == [("given", HMB), ("withdrawn", None)]
 
 
 @pytest.mark.parametrize(
     ("given", "withdrawn", "ended"),
-    [(GRU, HMB, 1), (HEART, HMB, 1), (HMB, HMB, 1), (POA, HMB, 0), (HMB, None, 1)],
+    [(GRU, HMB, 1), (ONE_DISEASE, HMB, 1), (HMB, HMB, 1), (POA, HMB, 0), (HMB, None, 1)],
 )
 def test_withdrawal_reaches_broader_and_narrower_purposes(
     office: "Office", given: str, withdrawn: str | None, ended: int
@@ -141,7 +147,7 @@ def test_same_consent_twice(office: "Office") -> None:
 def test_withdrawal_of_an_unknown_person(office: "Office") -> None:
     with pytest.raises(NotFound, match="check its spelling"):
         end(office, "CLE-0009")
-    office.change(lambda act: withdraw(act, "heart", "CLE-0009", even_if_unknown=True))
+    office.change(lambda act: withdraw(act, HEART, "CLE-0009", even_if_unknown=True))
     with pytest.raises(RefusedError, match="withdrew on"):
         give(office, replace(MARIA, pseudonym="CLE-0009"))
 
@@ -159,6 +165,7 @@ def test_withdrawal_for_an_unknown_purpose(office: "Office") -> None:
         ({"pseudonym": "x" * 129}, "`pseudonym` cannot be used"),
         ({"purpose": "DUO:0000007"}, "does not say which disease"),
         ({"given_on": date(2026, 5, 5)}, "`given_on` cannot be used: it lies in the future"),
+        ({"valid_from": date(2027, 1, 1)}, "`valid_from` cannot be used: it is after `valid_until`"),
         ({"valid_until": date(2026, 1, 4)}, "`valid_until` cannot be used: it is before `given_on`"),
         ({"form_version": " "}, "`form_version` cannot be used"),
         ({"recorded_by": ""}, "`recorded_by` cannot be used"),
@@ -186,7 +193,7 @@ def test_summary_counts_people_by_purpose(office: "Office") -> None:
 def test_no_pseudonym_in_log_error_or_repr(office: "Office") -> None:
     give(office, MARIA)
     end(office)
-    (found,) = office.read(lambda session: status(session, "heart", "CLE-0001", now=office.now))
+    (found,) = office.read(lambda session: status(session, HEART, "CLE-0001", now=office.now))
     texts = [str(office.journal.entries), repr(found)]
     for attempt in (lambda: give(office, MARIA), lambda: end(office, "CLE-0404")):
         with pytest.raises(RefusedError) as caught:
@@ -196,12 +203,63 @@ def test_no_pseudonym_in_log_error_or_repr(office: "Office") -> None:
     assert office.journal.types == ["consent.recorded", "consent.withdrawn"]
 
 
-def test_snapshot_digest_depends_on_the_set_and_the_salt_alone() -> None:
-    salt = b"s" * 16
-    digest = snapshot_digest(["b", "a", "b"], salt=salt)
-    assert digest == snapshot_digest(("a", "b"), salt=salt)
-    assert digest != snapshot_digest(["a"], salt=salt)
-    assert digest != snapshot_digest(["a", "b"], salt=b"t" * 16)
-    assert len(snapshot_digest([], salt=salt)) == 64
+def test_digest_of_a_set_depends_on_the_set_and_the_key_alone() -> None:
+    digest = root_of(RECORD_KEY.leaves(["b", "a", "b"]))
+    assert digest == root_of(RECORD_KEY.leaves(("a", "b")))
+    assert digest != root_of(RECORD_KEY.leaves(["a"]))
+    other = RecordKey(SecretBytes(b"t" * 16))
+    assert digest != root_of(other.leaves(["a", "b"]))
+    assert other.fingerprint != RECORD_KEY.fingerprint
+    assert len(root_of(())) == 64
     with pytest.raises(ValueError, match="16 random bytes"):
-        snapshot_digest(["a"], salt=b"short")
+        RecordKey(SecretBytes(b"short"))
+
+
+def everything_stored(office: "Office") -> str:
+    """Every value of every table, as text."""
+    with office.database.engine.connect() as connection:
+        rows = [connection.execute(table.select()).all() for table in metadata.sorted_tables]
+    return repr(rows)
+
+
+def test_content_goes_with_the_withdrawal_and_its_digest_stays(office: "Office") -> None:
+    give(office, replace(MARIA, recorded_by="dr-lee", form_version="rare-form-7"))
+    assert "CLE-0001" in everything_stored(office)
+    (before,) = office.read(lambda session: status(session, HEART, "CLE-0001", now=office.now))
+    end(office)
+    kept = everything_stored(office)
+    for gone in ("CLE-0001", "dr-lee", "rare-form-7", "2026, 1, 5"):
+        assert gone not in kept
+    (after,) = office.read(lambda session: status(session, HEART, "CLE-0001", now=office.now))
+    assert (after.consent, after.digest) == (None, before.digest)
+    assert RECORD_KEY.leaf("CLE-0001").hex() in kept
+
+
+def test_another_key_is_refused_once_digests_were_made(office: "Office") -> None:
+    """With it, who withdrew would no longer be recognised."""
+    stranger = Register(dataset="heart", key=RecordKey(SecretBytes(b"k" * 32)))
+    office.change(lambda act: record(act, stranger, MARIA))
+    end(office)
+    for attempt in (
+        lambda act: record(act, stranger, MARIA),
+        lambda act: withdraw(act, stranger, "CLE-0001"),
+        lambda act: status(act.session, stranger, "CLE-0001", now=office.now),
+        lambda act: history(act.session, stranger, "CLE-0001"),
+    ):
+        with pytest.raises(TamperError, match="record key"):
+            office.change(attempt)
+
+
+def test_consent_that_begins_later(office: "Office") -> None:
+    give(office, replace(MARIA, valid_from=date(2026, 6, 1)))
+    assert usable(office) == set()
+    (found,) = office.read(lambda session: status(session, HEART, "CLE-0001", now=office.now))
+    assert found.state == "not yet valid"
+    office.now = datetime(2026, 6, 1, tzinfo=UTC)
+    assert usable(office) == {"CLE-0001"}
+
+
+def test_history_of_consents_that_stand(office: "Office") -> None:
+    give(office, replace(MARIA, valid_until=None))
+    (event,) = office.read(lambda session: history(session, HEART, "CLE-0001"))
+    assert (event.by, event.detail) == ("dr-lee", "form v2 of 2026-01-05, from 2026-01-05 without end")

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from fedseal_crypto.digests import sha256_hex
 from fedseal_governance.consent import ImportReport, import_consents, in_force, withdraw
-from fedseal_governance.consent.importing import MAX_REPORTED
+from fedseal_governance.consent.rows import MAX_REPORTED
 from fedseal_governance.errors import DocumentError
+from tests.unit.governance.registers import HEART
 
 if TYPE_CHECKING:
     from tests.unit.governance.conftest import Office
@@ -30,7 +31,7 @@ def path(tmp_path: Path) -> Path:
 
 def bring_in(office: "Office", path: Path, content: str | bytes) -> ImportReport:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return office.change(lambda act: import_consents(act, "heart", path))
+    return office.change(lambda act: import_consents(act, HEART, path))
 
 
 def usable(office: "Office") -> set[str]:
@@ -48,11 +49,22 @@ def problems(office: "Office", path: Path, content: str | bytes) -> list[str]:
 def test_import(office: "Office", path: Path) -> None:
     text = HEADER + rows("A", "B") + 'C,DUO:0000042,2026-01-05,2026-12-31,"v2, signed",dr-lee\n\n'
     report = bring_in(office, path, text)
-    assert report == ImportReport(rows=3, added=3, known=0, withdrawn=0, digest=sha256_hex(text.encode()))
+    assert report == ImportReport(
+        form="csv",
+        rows=3,
+        consents=3,
+        added=3,
+        known=0,
+        withdrawn=0,
+        denials=0,
+        ended=0,
+        digest=sha256_hex(text.encode()),
+    )
     assert usable(office) == {"A", "B", "C"}
     (entry,) = office.journal.entries
     assert (entry.type, entry.subject) == ("consent.imported", "dataset/heart")
-    assert entry.details == {"file": report.digest, "rows": 3, "added": 3, "known": 0, "withdrawn": 0}
+    assert entry.details["file"] == report.digest
+    assert entry.details["added"] == 3
 
 
 def test_columns_in_any_order_and_byte_order_mark(office: "Office", path: Path) -> None:
@@ -66,7 +78,7 @@ def test_columns_in_any_order_and_byte_order_mark(office: "Office", path: Path) 
     "path_of_example", sorted(set(EXAMPLES.glob("*.csv")) - {EXAMPLES / "withdrawn.csv"}), ids=lambda item: item.name
 )
 def test_examples_are_valid(office: "Office", path_of_example: Path) -> None:
-    report = office.change(lambda act: import_consents(act, "heart-disease", path_of_example))
+    report = office.change(lambda act: import_consents(act, HEART, path_of_example))
     assert report.rows == report.added + report.known > 0
 
 
@@ -78,7 +90,7 @@ def test_import_again_changes_nothing(office: "Office", path: Path) -> None:
 
 def test_old_export_never_revives_a_withdrawn_consent(office: "Office", path: Path) -> None:
     bring_in(office, path, HEADER + rows("A", "B"))
-    office.change(lambda act: withdraw(act, "heart", "A"))
+    office.change(lambda act: withdraw(act, HEART, "A"))
     other_form = HEADER + rows("A", "B").replace("v2", "v3") + rows("A", given_on="2026-05-04")
     report = bring_in(office, path, other_form)
     assert (report.added, report.known, report.withdrawn) == (1, 0, 2)
@@ -120,7 +132,7 @@ def test_one_bad_row_stops_all_and_every_bad_row_is_reported(office: "Office", p
             "consents.csv, line 8: `pseudonym`: it is not 1 to 128 printable characters without spaces; "
             "enter the record's pseudonym, never a name."
         ),
-        "consents.csv, line 9: `form_version`: it is not 1 to 64 printable characters; enter it.",
+        "consents.csv, line 9: `form_version`: it is not 1 to 200 printable characters; enter it.",
     ]
 
 
@@ -153,9 +165,9 @@ def test_hostile_files(office: "Office", path: Path, content: str | bytes, words
 
 def test_missing_file_and_folder(office: "Office", path: Path) -> None:
     with pytest.raises(DocumentError, match="cannot be read"):
-        office.change(lambda act: import_consents(act, "heart", path))
+        office.change(lambda act: import_consents(act, HEART, path))
     with pytest.raises(DocumentError, match="cannot be read"):
-        office.change(lambda act: import_consents(act, "heart", path.parent))
+        office.change(lambda act: import_consents(act, HEART, path.parent))
 
 
 def test_report_never_quotes_a_pseudonym(office: "Office", path: Path) -> None:

@@ -1,26 +1,35 @@
 """Schemas and registrations: rules of a schema, what is pinned, and drift in words."""
 
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import update
 
 from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_governance.datasets import (
+    Baseline,
     ColumnRole,
     ColumnType,
     DatasetFacts,
+    Drift,
     Registration,
+    RowChanges,
+    approve,
+    baseline_of,
     compare,
     list_registered,
     load_schema,
     register,
     registered,
+    row_changes,
 )
 from fedseal_governance.datasets.tables import DatasetRow
-from fedseal_governance.errors import DocumentError, NotFound, RefusedError, TamperError
+from fedseal_governance.errors import AlreadyDone, DocumentError, NotFound, RefusedError, TamperError
 
 if TYPE_CHECKING:
     from tests.unit.governance.conftest import Office
@@ -128,20 +137,78 @@ def registration(office: "Office", facts: DatasetFacts) -> Registration:
     return enter(office, facts)
 
 
+def rows_of(cells: dict[str, str]) -> Baseline:
+    """A baseline of rows by record id; the column's words tell how many there are."""
+    pairs = (sha256(text.encode()).digest()[:8] for item in sorted(cells.items()) for text in item)
+    return Baseline(rows=b"".join(pairs), columns={"age": f"{len(cells)} values"})
+
+
+def facts_of(facts: DatasetFacts, cells: dict[str, str]) -> DatasetFacts:
+    content = sha256_hex(repr(sorted(cells.items())).encode())
+    return replace(facts, row_count=len(cells), content_digest=content, baseline=rows_of(cells))
+
+
+CELLS = {f"P-{number}": "a" for number in range(100)}
+EDITED = {**{name: cell for name, cell in CELLS.items() if name != "P-0"}, "P-1": "b", "P-new": "a"}
+
+
 def test_unchanged_data_has_no_drift(registration: Registration, facts: DatasetFacts) -> None:
-    assert compare(registration, facts) == ()
+    assert compare(registration, facts) == Drift()
 
 
-def test_changed_cells_and_rows(registration: Registration, facts: DatasetFacts) -> None:
+def test_without_a_baseline_any_change_is_too_much(registration: Registration, facts: DatasetFacts) -> None:
     other = Digest("d" * 64)
-    assert compare(registration, replace(facts, content_digest=other)) == (
-        "Dataset heart-disease: cells have changed since the dataset was registered; register it again to approve.",
+    drift = compare(registration, replace(facts, content_digest=other), max_rows_changed_percent=100)
+    assert drift == Drift(sentences=("Dataset heart-disease: cells have changed since it was approved.",), beyond=True)
+    drift = compare(registration, replace(facts, row_count=320, content_digest=other))
+    assert drift.sentences == ("Dataset heart-disease: the number of rows is 320 instead of 304.",)
+    assert drift.beyond
+
+
+@pytest.mark.parametrize(("percent", "beyond"), [(0, True), (2.9, True), (3, False), (100, False)])
+def test_rows_are_counted_against_the_tolerance(
+    office: "Office", facts: DatasetFacts, percent: float, beyond: bool
+) -> None:
+    approved = enter(office, facts_of(facts, CELLS))
+    before = office.read(lambda session: baseline_of(session, approved))
+    drift = compare(approved, facts_of(facts, EDITED), before=before, max_rows_changed_percent=percent)
+    assert drift.rows == RowChanges(added=1, removed=1, edited=1)
+    assert drift.beyond is beyond
+    counted = "Dataset heart-disease: 1 rows were added, 1 removed and 1 edited since it was approved, 3 % of 100"
+    assert drift.sentences == (f"{counted}; {percent:g} % may be.",)
+
+
+def test_columns_that_look_different_are_shown(office: "Office", facts: DatasetFacts) -> None:
+    approved = enter(office, facts_of(facts, CELLS))
+    before = office.read(lambda session: baseline_of(session, approved))
+    fewer = facts_of(facts, dict(list(CELLS.items())[:50]))
+    assert "the column age was: 100 values; it is: 50 values" in compare(approved, fewer, before=before).sentences[1]
+
+
+def test_approval_replaces_what_is_compared_with(office: "Office", facts: DatasetFacts) -> None:
+    enter(office, facts_of(facts, CELLS))
+    with pytest.raises(AlreadyDone, match="as it was approved"):
+        office.change(lambda act: approve(act, "heart-disease", facts_of(facts, CELLS)))
+    done = office.change(lambda act: approve(act, "heart-disease", facts_of(facts, EDITED)))
+    assert compare(done, facts_of(facts, EDITED)) == Drift()
+    entry = office.journal.entries[-1]
+    assert (entry.type, entry.details["rows_added"], entry.details["rows_edited"]) == ("dataset.approved", 1, 1)
+    assert "P-new" not in str(office.journal.entries)
+    other = replace(facts_of(facts, CELLS), schema_content=facts.schema_content + b"# edited\n")
+    with pytest.raises(RefusedError, match="register it again"):
+        office.change(lambda act: approve(act, "heart-disease", other))
+    with pytest.raises(NotFound):
+        office.change(lambda act: approve(act, "lungs", facts))
+
+
+@given(st.dictionaries(st.text(max_size=3), st.integers(0, 3)), st.dictionaries(st.text(max_size=3), st.integers(0, 3)))
+def test_rows_are_counted_right(before: dict[str, int], now: dict[str, int]) -> None:
+    old, new = ({name: str(value) for name, value in cells.items()} for cells in (before, now))
+    assert row_changes(rows_of(old), rows_of(new)) == RowChanges(
+        added=len(new.keys() - old.keys()),
+        removed=len(old.keys() - new.keys()),
+        edited=sum(old[name] != new[name] for name in old.keys() & new.keys()),
     )
-    (sentence,) = compare(registration, replace(facts, row_count=320, content_digest=other))
-    assert "the number of rows is 320 instead of 304, a change beyond the 0 % allowed" in sentence
-    within = replace(facts, row_count=310, content_digest=other)
-    assert compare(registration, within, row_tolerance_percent=2) == ()
-    assert len(compare(registration, within, row_tolerance_percent=1)) == 1
 
 
 @pytest.mark.parametrize(
@@ -161,7 +228,8 @@ def test_schema_drift_names_columns(
     registration: Registration, facts: DatasetFacts, old: bytes, new: bytes, expected: list[str]
 ) -> None:
     now = replace(facts, schema_content=facts.schema_content.replace(old, new))
-    found = compare(registration, now)
+    found = compare(registration, now, max_rows_changed_percent=100).sentences
+    assert compare(registration, now, max_rows_changed_percent=100).beyond
     assert len(found) >= len(expected)
     for words, sentence in zip(expected, found, strict=False):
         assert words in sentence

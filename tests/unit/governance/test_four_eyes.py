@@ -13,7 +13,8 @@ from fedseal_governance.four_eyes import require_another, require_compatible
         (),
         (Role.AUDITOR,),
         (Role.COMPLIANCE_OFFICER, Role.NODE_OPERATOR),
-        (Role.ADMINISTRATOR, Role.NODE_OPERATOR, Role.DATA_SCIENTIST),
+        (Role.ADMINISTRATOR, Role.NODE_OPERATOR, Role.COMPLIANCE_OFFICER),
+        (Role.ADMINISTRATOR, Role.DATA_SCIENTIST),
     ],
 )
 def test_compatible_roles(roles: tuple[Role, ...]) -> None:
@@ -26,9 +27,16 @@ def test_an_auditor_has_no_other_part(other: Role) -> None:
         require_compatible("person/alice", [other, Role.AUDITOR])
 
 
-def test_whoever_asks_does_not_allow() -> None:
-    with pytest.raises(RefusedError, match="cannot be both compliance officer and data scientist"):
-        require_compatible("person/alice", [Role.DATA_SCIENTIST, Role.COMPLIANCE_OFFICER])
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        (Role.COMPLIANCE_OFFICER, "cannot be both compliance officer and data scientist"),
+        (Role.NODE_OPERATOR, "cannot be both data scientist and node operator"),
+    ],
+)
+def test_whoever_asks_does_not_allow(other: Role, says: str) -> None:
+    with pytest.raises(RefusedError, match=says):
+        require_compatible("person/alice", [Role.DATA_SCIENTIST, other])
 
 
 def test_second_step_needs_another_person() -> None:

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
+from hashlib import sha256
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 from sqlalchemy.orm import Session
 
+from fedseal_governance.consent import root_of
 from fedseal_governance.errors import AlreadyDone, NotFound, RefusedError, WrongState
 from fedseal_governance.participation import (
     ATTEMPT_TRANSITIONS,
@@ -16,7 +18,6 @@ from fedseal_governance.participation import (
     Beginning,
     NodeJobRow,
     NodeJobState,
-    SnapshotRow,
     abandoned,
     accepted_jobs,
     advance,
@@ -31,6 +32,7 @@ from fedseal_governance.participation import (
     store_job,
 )
 from fedseal_governance.runs import RoundKey
+from fedseal_governance.snapshots.tables import SnapshotRow
 
 if TYPE_CHECKING:
     from tests.unit.governance.conftest import Office
@@ -176,17 +178,18 @@ def test_survivors_are_confirmed_once(run: Run[object]) -> None:
 
 
 def test_snapshots_are_kept_once_and_read_back(run: Run[object], office: "Office") -> None:
-    names = [f"CLE-{number:04d}" for number in range(300)] + ['odd,"\nname']
+    leaves = sorted(sha256(b"%d" % number).digest() for number in range(301))
+    digest = root_of(leaves)
     for round_ in (0, 1):
         at = key(round_)
         run(partial(begin, beginning=beginning(at), now=WHEN))
-        run(partial(note_snapshot, key=at, snapshot="e" * 64, pseudonyms=names))
-        assert office.read(partial(records_used, key=at)) == frozenset(names)
+        run(partial(note_snapshot, key=at, snapshot=digest, leaves=leaves))
+        assert office.read(partial(records_used, key=at)) == frozenset(leaves)
     assert office.read(lambda session: session.query(SnapshotRow).count()) == 1
     first = office.read(lambda session: attempts_of(session, JOB))[0]
-    assert (first.records, first.snapshot) == (301, "e" * 64)
+    assert (first.records, first.snapshot) == (301, digest)
     with pytest.raises(AlreadyDone, match="other records"):
-        run(lambda session: note_snapshot(session, key(), snapshot="f" * 64, pseudonyms=["x"]))
+        run(lambda session: note_snapshot(session, key(), snapshot="f" * 64, leaves=[bytes(32)]))
 
 
 def test_no_records_before_a_contribution(run: Run[object], office: "Office") -> None:

@@ -16,6 +16,7 @@ EXAMPLES = Path(__file__).parents[3] / "examples" / "heart-disease"
 CHANGES = {
     "policy": (b"policy: heart-risk-research", b"policy: other", Direction.OTHER),
     "version": (b"version: 3", b"version: 4", Direction.OTHER),
+    "level": (b"version: 3", b"version: 3\nlevel: federation", Direction.OTHER),
     "owner": (b"owner: Cleveland Clinic", b"owner: Other", Direction.OTHER),
     "datasets": (b"[heart-disease]", b"[heart-disease, lungs]", Direction.ALLOWED),
     "purposes.code": (b"DUO:0000006", b"DUO:0000011", Direction.FORBIDDEN),
@@ -48,8 +49,19 @@ CHANGES = {
     ),
     "consent.required": (b"required: true", b"required: false", Direction.ALLOWED),
     "consent.minimum_records": (b"minimum_records: 50", b"minimum_records: 40", Direction.ALLOWED),
+    "consent.purpose_codes": (
+        b"minimum_records: 50",
+        b'minimum_records: 50, purpose_codes: {CLINTRCH: "DUO:0000006"}',
+        Direction.ALLOWED,
+    ),
+    "data.max_rows_changed_percent": (
+        b"approval: {",
+        b"data: {max_rows_changed_percent: 2.5}\napproval: {",
+        Direction.ALLOWED,
+    ),
     "approval.compliance_officers": (b"compliance_officers: 2", b"compliance_officers: 1", Direction.ALLOWED),
     "approval.node_operator_per_job": (b"per_job: false", b"per_job: true", Direction.FORBIDDEN),
+    "approval.federation_policy": (b"per_job: false", b"per_job: false, federation_policy: true", Direction.FORBIDDEN),
     "retention.audit_years": (b"audit_years: 10", b"audit_years: 5", Direction.OTHER),
     "retention.model_years": (b"model_years: 2", b"model_years: 0", Direction.OTHER),
     "valid.from": (b"2026-01-01", b"2026-02-01", Direction.FORBIDDEN),
@@ -131,6 +143,28 @@ def test_each_figure_of_a_budget_is_explained_and_compared(policy_bytes: bytes, 
     assert [change.kind for change in diff(before, after)] == [direction]
     reverse = {Direction.ALLOWED: Direction.FORBIDDEN, Direction.FORBIDDEN: Direction.ALLOWED}
     assert [change.kind for change in diff(after, before)] == [reverse[direction]]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kind", "words"),
+    [
+        ("", "HRESCH: none", Direction.FORBIDDEN, "permits no research; until now it stands for health or medical"),
+        ('HRESCH: "DUO:0000042"', "", Direction.FORBIDDEN, "stands for health or medical"),
+        ("", 'HRESCH: "DUO:0000006"', None, ""),
+        ("", 'TREAT: "DUO:0000042"', Direction.ALLOWED, "until now it permits no research"),
+        ('"urn:x|1": none', "", Direction.FORBIDDEN, "is not understood, so that the import is refused"),
+    ],
+)
+def test_a_code_is_compared_by_what_it_comes_to_mean(
+    policy_bytes: bytes, before: str, after: str, kind: Direction | None, words: str
+) -> None:
+    old, new = (
+        load_policy(policy_bytes.replace(b"records: 50", f"records: 50, purpose_codes: {{{entry}}}".encode()), "p.yaml")
+        for entry in (before, after)
+    )
+    changes = diff(old, new)
+    assert [change.kind for change in changes] == ([] if kind is None else [kind])
+    assert all(words in change.sentence for change in changes)
 
 
 ASSUMPTIONS = (
@@ -248,6 +282,16 @@ def test_difference_in_words(policy_bytes: bytes) -> None:
             b"max_rounds: 200,",
             b"max_round: 200,",
             "line 6: unknown key `max_round` in `jobs`; did you mean `max_rounds`?",
+        ),
+        (
+            b"minimum_records: 50",
+            b"minimum_records: 50, purpose_codes: {HRESCH: DUO:0000001}",
+            'line 9: `HRESCH`: "DUO:0000001" is not a purpose of the Data Use Ontology',
+        ),
+        (
+            b"approval: {",
+            b"data: {max_rows_changed_percent: 101}\napproval: {",
+            "line 10: `data.max_rows_changed_percent` is 101",
         ),
         (b"compliance_officers: 2", b"compliance_officers: 0", "line 10: `approval.compliance_officers` is 0"),
         (

@@ -15,6 +15,7 @@ from fedseal_governance.acts import Act
 from fedseal_governance.audit import AuditLog
 from fedseal_governance.errors import AlreadyDone, DocumentError, NotFound, RefusedError, TamperError, WrongState
 from fedseal_governance.policy import (
+    Owner,
     PolicyState,
     StoredPolicy,
     approve,
@@ -27,11 +28,13 @@ from fedseal_governance.policy import (
 )
 from fedseal_governance.policy.lifecycle import TRANSITIONS, PolicyStep, after
 from fedseal_governance.policy.tables import PolicyRow
+from fedseal_governance.vocabulary import PolicyLevel
 
 if TYPE_CHECKING:
     from tests.unit.governance.conftest import Federation, Office, Person
 
 CLINIC = "Cleveland Clinic"
+CLINIC_OWNS = Owner(level=PolicyLevel.NODE, name=CLINIC)
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +43,15 @@ def officers(federation: "Federation") -> "list[Person]":
 
 
 @pytest.fixture
-def suggest(office: "Office") -> Callable[[bytes], StoredPolicy]:
+def suggest(office: "Office", officers: "list[Person]") -> Callable[[bytes], StoredPolicy]:
     """Proposes a file as person/ada."""
 
     def work(content: bytes) -> StoredPolicy:
         office.actor = "person/ada"
-        return office.change(lambda act: propose(act, content, filename="policy.yaml", organisation=CLINIC))
+        proposer = officers[0].member
+        return office.change(
+            lambda act: propose(act, content, filename="policy.yaml", owner=CLINIC_OWNS, proposer=proposer)
+        )
 
     return work
 
@@ -339,13 +345,15 @@ def test_transition_table_is_complete() -> None:
     assert final == {PolicyState.SUPERSEDED, PolicyState.REVOKED, PolicyState.EXPIRED}
 
 
-def test_change_and_log_entry_stand_or_fall_together(office: "Office", policy_bytes: bytes) -> None:
+def test_change_and_log_entry_stand_or_fall_together(
+    office: "Office", policy_bytes: bytes, officers: "list[Person]"
+) -> None:
     """With the real audit log: a change that fails afterwards leaves neither row nor entry."""
     log = AuditLog("fedseal/heart/cleveland")
 
     def work(act: Act) -> None:
         real = Act(session=act.session, journal=log, actor=act.actor, now=act.now)
-        propose(real, policy_bytes, filename="policy.yaml", organisation=CLINIC)
+        propose(real, policy_bytes, filename="policy.yaml", owner=CLINIC_OWNS, proposer=officers[0].member)
 
     def failing(act: Act) -> None:
         work(act)

@@ -1,7 +1,7 @@
 """From job to stages, the broadcast file, and the checks around a contribution."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -31,6 +31,7 @@ from fedseal.methods import (
     unpack_broadcast,
 )
 from fedseal.methods.fedavg import FedAvg, FedAvgSettings
+from fedseal_crypto.encoding import VectorSpec
 from fedseal_governance.datasets import DatasetSchema
 from fedseal_governance.jobs import JobDocument, MethodChoice
 from fedseal_governance.vocabulary import Disclosure, JobKind, Setting
@@ -171,6 +172,10 @@ class Misbehaving:
     def __getattr__(self, name: str) -> object:
         return getattr(FedAvg(), name)
 
+    def vectors(self, plan: Plan) -> tuple[VectorSpec, ...]:
+        """Those of `FedAvg`, but there are no negative weights."""
+        return tuple(replace(spec, signed=False) if spec.name == "weight" else spec for spec in FedAvg().vectors(plan))
+
     def contribute(self, context: NodeContext) -> Contribution:  # noqa: ARG002 - it is told what to say
         return Contribution(values=self.values)
 
@@ -187,7 +192,9 @@ def honest(size: int) -> dict[str, np.ndarray[tuple[int, ...]]]:
         ({"loss": np.zeros(())}, "shape", "loss"),
         ({"loss": np.array([np.nan])}, "NaN", "loss"),
         ({"weight": np.array([np.inf])}, "infinity", "weight"),
-        ({"weight": np.array([1001.0])}, "beyond its declared bound 1000", "weight"),
+        ({"weight": np.array([1001.0])}, "beyond its declared bounds 0 to 1000", "weight"),
+        ({"weight": np.array([-1.0])}, "beyond its declared bounds 0 to 1000", "weight"),
+        ({"loss": np.array([-31.0])}, "beyond its declared bounds -30 to 30", "loss"),
     ],
 )
 def test_a_malformed_contribution_does_not_leave(

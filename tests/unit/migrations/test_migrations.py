@@ -1,17 +1,26 @@
 """Migrations up and down on both databases, agreement with the models, and refusal of unknown schemas."""
 
+import json
 import threading
+import zlib
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
+from sqlalchemy.orm import Session
 
 import fedseal_migrations
+from fedseal_crypto.secret import SecretBytes
+from fedseal_governance.consent import RecordKey, Register, history, root_of, status
+from fedseal_governance.consent.model import content_of
 from fedseal_governance.database import Database
 from fedseal_governance.errors import StorageError
+from fedseal_governance.snapshots import leaves_in
 from fedseal_governance.tables import metadata
 from fedseal_migrations import (
     UnknownSchema,
@@ -154,3 +163,48 @@ def test_two_upgrades_at_once(database_url: str) -> None:
         thread.join()
     assert errors == []
     require_current(Database(database_url).engine)
+
+
+def test_withdrawn_consents_and_lists_of_records_become_digests(engine: Engine) -> None:
+    """From the first schema, with the key of the node: no pseudonym of a withdrawn person is left."""
+    upgrade(engine)
+    downgrade(engine, "0001")
+    day = "'2026-01-05'"
+    for number, withdrawn in ((1, "NULL"), (2, "'2026-05-04 09:30:00+00:00'")):
+        execute(
+            engine,
+            "INSERT INTO consents (dataset, pseudonym, purpose, given_on, valid_until, form_version, recorded_by, "  # noqa: S608 - constants
+            f"recorded_at, withdrawn_at, repetition) VALUES ('heart', 'P-{number}', 'DUO:0000006', {day}, "
+            f"'9999-12-31', 'v2', 'lee', '2026-02-01 00:00:00+00:00', {withdrawn}, 0)",
+        )
+    execute(
+        engine,
+        "INSERT INTO consent_withdrawals (dataset, pseudonym, withdrawn_at, recorded_by) "
+        "VALUES ('heart', 'P-2', '2026-05-04 09:30:00+00:00', 'lee')",
+    )
+    names = [f"P-{number}" for number in range(1, 11)]
+    key = RecordKey(SecretBytes(bytes(range(32))))
+    digest = root_of(key.leaves(names))
+    with engine.begin() as connection:
+        insert = text("INSERT INTO record_snapshots (digest, pseudonyms) VALUES (:digest, :content)")
+        connection.execute(insert, {"digest": digest, "content": zlib.compress(json.dumps(names).encode())})
+    with pytest.raises(StorageError, match="run `fedseal db upgrade` with the node's folder"):
+        upgrade(engine)
+    assert current_revision(engine) == "0001"
+
+    upgrade(engine, record_key=key.reveal())
+    register = Register(dataset="heart", key=key)
+    now = datetime(2026, 6, 1, tzinfo=UTC)
+    with Session(engine) as session:
+        (stands,) = status(session, register, "P-1", now=now)
+        (gone,) = status(session, register, "P-2", now=now)
+        assert stands.consent is not None
+        assert (stands.state, stands.consent.first_day, gone.state) == ("in force", date(2026, 1, 5), "withdrawn")
+        assert gone.digest == key.seal(content_of(replace(stands.consent, pseudonym="P-2"), "heart"))
+        assert [event.what for event in history(session, register, "P-2")] == ["given", "withdrawn"]
+        assert leaves_in(session, digest) == key.leaves(names)
+        everything = repr([session.execute(table.select()).all() for table in metadata.sorted_tables])
+    assert "P-1" in everything
+    assert "P-2" not in everything
+    downgrade(engine, "0001")
+    upgrade(engine)

@@ -92,14 +92,22 @@ class Consortium:
         roles: Collection[Role] = (),
         lifetime: timedelta = timedelta(days=60),
         at: datetime = NOW - timedelta(days=20),
+        organisation: str = ORGANISATION,
     ) -> Enrolled:
         """Certify new keys; a second call for a name replaces the party."""
-        made = self.certify(kind, name, roles=roles, lifetime=lifetime, at=at)
+        made = self.certify(kind, name, roles=roles, lifetime=lifetime, at=at, organisation=organisation)
         self.parties[name] = made
         return made
 
     def certify(
-        self, kind: PartyKind, name: str, *, roles: Collection[Role], lifetime: timedelta, at: datetime
+        self,
+        kind: PartyKind,
+        name: str,
+        *,
+        roles: Collection[Role],
+        lifetime: timedelta,
+        at: datetime,
+        organisation: str = ORGANISATION,
     ) -> Enrolled:
         """Certify new keys without making the party known as ``name``."""
         root = self.authority.trust_root
@@ -109,7 +117,7 @@ class Consortium:
             federation=root.federation,
             kind=kind,
             name=PartyName(name),
-            organisation=ORGANISATION,
+            organisation=organisation,
             roles=frozenset(roles),
             hosts=("localhost",) if kind is PartyKind.COORDINATOR else (),
         )

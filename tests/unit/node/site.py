@@ -11,13 +11,14 @@ from sqlalchemy import event
 
 from fedseal.errors import RemoteError
 from fedseal.folders import PartyFolder
-from fedseal.learning import content_digest, load_dataset, use_deterministic_torch
+from fedseal.learning import load_dataset, use_deterministic_torch
 from fedseal.node.agent import Agent
 from fedseal.node.data import DataRoom
 from fedseal.node.ledger import NodeLedger
 from fedseal.node.local_state import LocalStates
 from fedseal.node.opening import NodeSelf
 from fedseal.node.witness import Witness
+from fedseal.profiles import dataset_facts
 from fedseal.trust import Trust
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal.wire.status import CallRefused
@@ -27,14 +28,15 @@ from fedseal_crypto.notes import log_origin
 from fedseal_crypto.secret import SecretBytes
 from fedseal_governance.acts import Act
 from fedseal_governance.audit import Entry
-from fedseal_governance.consent import import_consents
+from fedseal_governance.consent import RecordKey, Register, import_consents
 from fedseal_governance.database import Database
-from fedseal_governance.datasets import DatasetFacts, load_schema, register
+from fedseal_governance.datasets import load_schema, register
 from fedseal_governance.errors import TamperError
 from fedseal_governance.participation import AttemptRow, attempts_of
-from fedseal_governance.policy import StoredPolicy, approve, propose
+from fedseal_governance.policy import Owner, StoredPolicy, approve, propose
 from fedseal_governance.policy.store import POLICY_TYPE
 from fedseal_governance.trust import Trust as DocumentTrust
+from fedseal_governance.vocabulary import PolicyLevel
 from fedseal_migrations import upgrade
 from tests.unit.node.papers import DATASET, ROWS, SCHEMA, consents_of, policy_with, table_of
 from tests.unit.node.parties import COORDINATOR, OFFICERS, ORGANISATION, Consortium, SettableClock
@@ -42,6 +44,9 @@ from tests.unit.node.parties import COORDINATOR, OFFICERS, ORGANISATION, Consort
 T = TypeVar("T")
 
 SESSION = bytes(range(16))
+
+RECORD_KEY = RecordKey(SecretBytes(bytes(32)))
+REGISTER = Register(dataset=DATASET, key=RECORD_KEY)
 
 
 @dataclass(slots=True)
@@ -88,6 +93,7 @@ class QuietLog:
     cosigned: list[pb.Cosignature] = field(default_factory=list)
     asked: list[int] = field(default_factory=list)
     refuses_cosignatures: bool = False
+    welcomes_asked: int = 0
 
     def fetch_checkpoint(self, known_size: int) -> pb.CheckpointReply:
         self.asked.append(known_size)
@@ -101,6 +107,9 @@ class QuietLog:
             message = "attend first, then cosign"
             raise RemoteError(message)
         self.cosigned.append(cosignature)
+
+    def attend_again(self) -> None:
+        self.welcomes_asked += 1
 
 
 @dataclass(slots=True)
@@ -144,9 +153,7 @@ class Site:
         member = self.folder.verify(self.clock())
         key, trust = self.folder.identity_key(), Trust(self.folder, clock=self.clock)
         room = DataRoom(self.database)
-        self.ledger = NodeLedger(
-            self.database, member=member, key=key, trust=trust, data=room, snapshot_salt=SecretBytes(bytes(32))
-        )
+        self.ledger = NodeLedger(self.database, member=member, key=key, trust=trust, data=room, record_key=RECORD_KEY)
         for needed in ("state", "incoming"):
             (self.folder.path / needed).mkdir(exist_ok=True)
         self.me = NodeSelf(
@@ -193,18 +200,21 @@ class Site:
 
     def register_dataset(self) -> None:
         loaded = load_dataset(self.data, load_schema(SCHEMA, "schema.yaml"))
-        facts = DatasetFacts(schema_content=SCHEMA, row_count=loaded.row_count, content_digest=content_digest(loaded))
+        facts = dataset_facts(loaded, SCHEMA)
         self.act(lambda act: register(act, facts, filename="schema.yaml", source=str(self.data)))
 
     def import_consents(self, content: bytes) -> None:
         path = self.folder.path / "consents.csv"
         path.write_bytes(content)
-        self.act(lambda act: import_consents(act, DATASET, path))
+        self.act(lambda act: import_consents(act, REGISTER, path))
 
     def approve_policy(self, content: bytes) -> StoredPolicy:
         """Propose a policy and let both officers sign it."""
+        owner = Owner(level=PolicyLevel.NODE, name=ORGANISATION)
+        proposer = self.consortium.parties[OFFICERS[0]].member
         stored = self.act(
-            lambda act: propose(act, content, filename="policy.yaml", organisation=ORGANISATION), actor="person/clerk"
+            lambda act: propose(act, content, filename="policy.yaml", owner=owner, proposer=proposer),
+            actor=proposer.label,
         )
         trust, digest = self.trust(), stored.digest
         for name in OFFICERS:

@@ -148,26 +148,48 @@ def test_two_jobs_over_nearly_the_same_nodes(
         second.finish()
 
 
-@pytest.mark.parametrize(("minimum", "refused"), [(2, False), (3, True), (None, True)])
+@pytest.mark.parametrize(("minimum", "refused"), [(None, False), (4, False), (5, True)])
 def test_the_minimum_difference_is_the_policys(
     sites: SiteMaker, consortium: Consortium, minimum: int | None, refused: bool
 ) -> None:
-    """Two members apart: allowed where the policy asks for two; without a figure the minimum cohort of 3 counts."""
+    """Two members leave and two come: four are in one of the sums only."""
     seven = (*NODES, "utrecht", "vienna")
     enrol(consortium, seven[5:])
     site = sites.fresh(policy=with_scope("job", minimum))
     site.welcome()
     coordinator = job_at(site, consortium, training_rounds=1, nodes=seven)
-    first = coordinator.attempt(roster=seven)
+    first = coordinator.attempt(roster=NODES)
     first.finish()
     coordinator.run.absorb(first.server.result, first.opened.layout)
-    second = coordinator.attempt(roster=seven)
-    survivors = survivors_without(second, "utrecht", "vienna")
+    second = coordinator.attempt(roster=(*NODES[:3], *seven[5:]))
     if refused:
-        assert_refused(site, lambda: second.instruct(survivors), code="HistoryRefused", says="utrecht, vienna only")
+        assert_refused(site, second.begin, code="RefusalError", says="or at least 5 different ones")
     else:
-        second.instruct(survivors)
+        second.reach(Step.UNMASK)
         assert isinstance(site.last_message(), Confirmation)
+
+
+@pytest.mark.parametrize("minimum", [2, None])
+def test_a_difference_that_is_colluders_but_for_one(
+    sites: SiteMaker, consortium: Consortium, minimum: int | None
+) -> None:
+    """Of ten members two may collude; when both leave together with zurich, they can take their own part away."""
+    ten = tuple(sorted((*NODES, "oslo", "porto", "riga", "utrecht", "vienna")))
+    enrol(consortium, tuple(name for name in ten if name not in NODES))
+    site = sites.fresh(policy=with_scope("job", minimum))
+    site.welcome()
+    coordinator = job_at(site, consortium, training_rounds=1, nodes=ten)
+    first = coordinator.attempt(roster=ten)
+    first.finish()
+    coordinator.run.absorb(first.server.result, first.opened.layout)
+    second = coordinator.attempt(roster=ten)
+    survivors = survivors_without(second, "utrecht", "vienna", "zurich")
+    assert_refused(
+        site,
+        lambda: second.instruct(survivors),
+        code="HistoryRefused",
+        says="utrecht, vienna, zurich only; expected the same ones, or at least 4 different members",
+    )
 
 
 def enrol(consortium: Consortium, names: tuple[str, ...]) -> None:
@@ -175,6 +197,19 @@ def enrol(consortium: Consortium, names: tuple[str, ...]) -> None:
 
     for name in names:
         consortium.enrol(PartyKind.NODE, name)
+
+
+def test_a_sum_that_a_second_process_confirms_meanwhile(
+    site: Site, consortium: Consortium, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between comparing and noting, another process on the same database has confirmed a sum that isolates zurich."""
+    coordinator = training(site, consortium)
+    coordinator.attempt().finish()
+    the_model_again(coordinator)
+    second = coordinator.attempt()
+    survivors = survivors_without(second, "zurich")
+    monkeypatch.setattr(site.agent._me.ledger.attempts, "earlier_sums", lambda *_args: ())
+    assert_refused(site, lambda: second.instruct(survivors), code="RefusalError", says="is it running twice")
 
 
 # --- dead attempts ------------------------------------------------------------------------------------

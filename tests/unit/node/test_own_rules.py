@@ -9,16 +9,18 @@ from datetime import timedelta
 
 import pytest
 
+from fedseal.profiles import facts_now
 from fedseal_crypto.masking import Step
 from fedseal_governance import participation
 from fedseal_governance.consent import withdraw
+from fedseal_governance.datasets import approve, registered
 from fedseal_governance.participation import AttemptState
-from fedseal_governance.policy import StoredPolicy, list_policies, revoke
+from fedseal_governance.policy import Rules, StoredPolicy, list_policies, revoke
 from fedseal_governance.runs import RoundKey
 from tests.unit.node.attempts import Coordinator, assert_counts, assert_refused
 from tests.unit.node.papers import DATASET, MINIMUM_RECORDS, ROWS, JobFile, policy_with, pseudonyms
 from tests.unit.node.parties import NODES, NOW, OFFICERS, Consortium
-from tests.unit.node.site import Site, SiteMaker
+from tests.unit.node.site import RECORD_KEY, REGISTER, Site, SiteMaker
 
 Change = Callable[[Site], None]
 
@@ -28,7 +30,7 @@ MINE = pseudonyms("cleveland")
 def forget(site: Site, *records: str) -> None:
     """These people withdraw their consent."""
     for record in records:
-        site.act(lambda act, record=record: withdraw(act, DATASET, record))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+        site.act(lambda act, record=record: withdraw(act, REGISTER, record))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
 
 
 def policy_of(site: Site) -> StoredPolicy:
@@ -173,9 +175,12 @@ def test_a_job_that_the_coordinator_ends_inside_a_round(coordinator: Coordinator
 # --- consents -----------------------------------------------------------------------------------------
 
 
-def used(coordinator: Coordinator, attempt: int = 0, stage: str = "statistics") -> frozenset[str]:
+def used(coordinator: Coordinator, attempt: int = 0, stage: str = "statistics") -> set[str]:
+    """Of the table's records, those that the node noted for an attempt; it must have noted no others."""
     key = RoundKey(job=coordinator.job.digest, stage=stage, round=0, attempt=attempt)
-    return coordinator.site.database.read(lambda session: participation.records_used(session, key))
+    noted = coordinator.site.database.read(lambda session: participation.records_used(session, key))
+    known = {RECORD_KEY.leaf(record): record for record in pseudonyms("cleveland", 20)}
+    return {known[leaf] for leaf in noted}
 
 
 def test_only_records_with_a_consent_are_used(sites: SiteMaker, consortium: Consortium) -> None:
@@ -216,8 +221,8 @@ def test_a_consent_ends_by_itself(own: Coordinator) -> None:
     """All consents of the tests end with 2029; here the clock is past that and nothing else is."""
     signed, now = own.job, NOW.replace(year=2030, month=1, day=2)
     policy = policy_of(own.site).document
-    assert own.site.ledger.usable(signed, policy, now=now - timedelta(days=1)).record_count == ROWS
-    assert own.site.ledger.usable(signed, policy, now=now).record_count == 0
+    assert own.site.ledger.usable(signed, Rules(node=policy), now=now - timedelta(days=1)).record_count == ROWS
+    assert own.site.ledger.usable(signed, Rules(node=policy), now=now).record_count == 0
 
 
 def test_no_log_names_a_person(coordinator: Coordinator) -> None:
@@ -235,3 +240,40 @@ def test_where_consent_is_not_required_every_record_counts(sites: SiteMaker, con
     coordinator = Coordinator(site, JobFile().signed(consortium))
     assert coordinator.offer().accepted
     assert_counts(coordinator.attempt().finish(), ROWS)
+
+
+# --- approved data ------------------------------------------------------------------------------------
+
+TOLERANT = {"approval: {": "data: {max_rows_changed_percent: 10}\napproval: {"}
+
+
+def edit_rows(site: Site, count: int) -> None:
+    """Change the age in the first rows of the node's data file."""
+    lines = site.data.read_text().splitlines()
+    for place in range(1, count + 1):
+        record, _age, *others = lines[place].split(",")
+        lines[place] = ",".join((record, "55.5", *others))
+    site.data.write_text("\n".join(lines) + "\n")
+
+
+def test_drift_within_the_policys_tolerance_is_used_and_noted_once(sites: SiteMaker, consortium: Consortium) -> None:
+    site = sites.fresh(rows=20, policy=TOLERANT)
+    edit_rows(site, 2)
+    coordinator = Coordinator(site, JobFile().signed(consortium))
+    assert coordinator.offer().accepted
+    assert_counts(coordinator.attempt().finish(), 20)
+    [entry] = site.audit("dataset.drifted")
+    assert (entry.details["tolerated"], entry.details["rows_edited"]) == (True, 2)
+
+
+def test_drift_beyond_it_stops_the_node_until_the_data_is_approved(sites: SiteMaker, consortium: Consortium) -> None:
+    site = sites.fresh(rows=20, policy=TOLERANT)
+    coordinator = Coordinator(site, JobFile().signed(consortium))
+    assert coordinator.offer().accepted
+    edit_rows(site, 3)
+    assert_refused(site, coordinator.attempt().begin, code="RefusalError", says=r"\[datasets\]")
+    [entry] = site.audit("dataset.drifted")
+    assert (entry.details["tolerated"], entry.details["rows_edited"]) == (False, 3)
+    facts = facts_now(site.database.read(lambda session: registered(session, DATASET)))
+    site.act(lambda act: approve(act, DATASET, facts))
+    assert_counts(coordinator.attempt(1).finish(), 20)

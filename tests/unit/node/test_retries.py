@@ -12,6 +12,7 @@ import pytest
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal.wire.status import CallRefused
 from fedseal_crypto.masking import Advertisement, ShareBundle, Step, Unmasking
+from fedseal_governance.errors import StorageError
 from fedseal_governance.history import SumRow
 from fedseal_governance.participation import AttemptState
 from tests.unit.node.attempts import Attempt, Coordinator, assert_counts, assert_ignored, assert_refused
@@ -205,6 +206,27 @@ def test_nothing_is_sent_again_that_was_never_released(coordinator: Coordinator)
     attempt.reach(Step.UNMASK)
     site.restart()
     assert_ignored(site, site.welcome)
+
+
+def test_a_refusal_that_cannot_be_noted_ends_the_attempt_all_the_same(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full when the node finds that its vector may be out; it must not go on from there."""
+    first, site = coordinator.attempt(), coordinator.site
+    first.reach(Step.CONFIRM)
+    second = coordinator.attempt(1)
+    roster = second.reach(Step.SHARE)
+    assert roster is not None
+
+    def full(*_args: object, **_named: object) -> None:
+        raise StorageError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(site.agent._me.ledger.attempts, "refused", full)
+        with pytest.raises(StorageError):
+            second.instruct(roster)
+    assert_ignored(site, lambda: second.instruct(roster))
+    assert [row.input_sent for row in site.attempts(coordinator.job.digest)] == [True, False]
 
 
 def test_a_job_that_ended_leaves_no_shares_behind(coordinator: Coordinator) -> None:

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fedseal.wire._generated import coordination_pb2 as pb
-from fedseal_crypto.identity import IdentityKey
+from fedseal_crypto.identity import IdentityKey, PartyKind
 from fedseal_crypto.notes import NoteKind, NoteVerifier, log_origin, open_note
-from fedseal_governance.audit import AuditLog, CheckpointWrong, ForkDetected, RolledBack
+from fedseal_governance.audit import AuditLog, CheckpointWrong, ForkDetected, LogLink, RolledBack
 from fedseal_governance.database import Database
 from fedseal_migrations import upgrade
 from tests.unit.node.attempts import Coordinator
@@ -121,11 +121,50 @@ def test_a_log_that_was_cut_short(site: Site, logs: Logs) -> None:
 
 
 def test_another_partys_log(site: Site, logs: Logs, consortium: Consortium) -> None:
+    """An unknown signature may be that of a new key: the certificate is asked for, twice, and then it is the alarm."""
     log = logs()
     log.log = AuditLog(ORIGIN, consortium.parties["zurich"].key)
     log.note("job/1")
     look(site, log.serve(0))
+    assert (site.alarms, site.log.welcomes_asked) == ([], 1)
+    site.welcome()  # the same certificate as before, and the log is looked at again
+    assert (site.alarms, site.log.welcomes_asked) == ([], 2)
+    site.welcome()
     assert [type(alarm) for alarm in site.alarms] == [CheckpointWrong]
+    assert site.log.cosigned == []
+
+
+def test_a_coordinator_that_changed_its_key(site: Site, logs: Logs, consortium: Consortium) -> None:
+    log = logs()
+    log.note("job/1")
+    look(site, log.serve(0))
+    renewed = consortium.enrol(PartyKind.COORDINATOR, COORDINATOR)
+    log.log = AuditLog(ORIGIN, renewed.key)
+    log.note("job/2")
+    look(site, log.serve(1))
+    assert (site.alarms, site.log.welcomes_asked, len(site.log.cosigned)) == ([], 1, 1)
+    site.welcome()
+    assert (site.alarms, len(site.log.cosigned)) == ([], 2)
+    # Doubts do not add up over the years.
+    log.log = AuditLog(ORIGIN, consortium.enrol(PartyKind.COORDINATOR, COORDINATOR).key)
+    log.note("job/3")
+    look(site, log.serve(2))
+    site.welcome()
+    assert (site.alarms, len(site.log.cosigned)) == ([], 3)
+
+
+def test_a_node_that_changed_its_key_cosigns_with_it(site: Site, logs: Logs, consortium: Consortium) -> None:
+    log = logs()
+    log.note("job/1")
+    look(site, log.serve(0))
+    key = consortium.parties["zurich"].key
+    site.witness.renew(key)
+    log.note("job/2")
+    look(site, log.serve(1))
+    name = log_origin(site.me.trust.root.federation, site.ledger.member.name)
+    verifier = NoteVerifier(name=name, public=key.public, kind=NoteKind.COSIGNATURE)
+    last = site.log.cosigned[-1]
+    assert open_note(last.checkpoint.decode() + last.cosignature.decode(), [verifier])
 
 
 def test_a_restart_forgets_nothing(site: Site, logs: Logs) -> None:
@@ -175,6 +214,24 @@ def test_the_log_is_looked_at_after_each_round_and_job(coordinator: Coordinator)
     coordinator.attempt().finish()
     coordinator.end()
     assert len(site.log.asked) == 2
+
+
+def test_what_was_cosigned_is_noted_with_the_state_of_the_own_log(site: Site, logs: Logs) -> None:
+    log = logs()
+    log.note("job/1", "job/2")
+    look(site, log.serve(0))
+    [entry] = site.audit("witness.cosigned")
+    link = LogLink.from_details(entry.log, entry.details["own_log"])
+    assert link is not None
+    assert (link.size, entry.subject, entry.details["size"]) == (entry.seq, ORIGIN, 2)
+    assert site.log.cosigned[-1].log_link.hex() == link.commitment
+    assert link.root.encode() not in site.log.cosigned[-1].SerializeToString()
+    look(site, log.serve(2))  # nothing new: cosigned again, and there is nothing to note
+    assert len(site.audit("witness.cosigned")) == 1
+    assert site.log.cosigned[-1].log_link == b""
+    log.note("job/3")
+    look(site, log.serve(2))
+    assert len({item.log_link for item in site.log.cosigned}) == 3
 
 
 def test_an_alarm_is_noted(site: Site) -> None:

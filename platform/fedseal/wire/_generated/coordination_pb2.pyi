@@ -184,6 +184,7 @@ class Instruction(_message.Message):
     ROUND_END_FIELD_NUMBER: _builtins.int
     JOB_END_FIELD_NUMBER: _builtins.int
     WELCOME_FIELD_NUMBER: _builtins.int
+    FEDERATION_POLICIES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def job_offer(self) -> Global___JobOffer: ...
     @_builtins.property
@@ -196,6 +197,8 @@ class Instruction(_message.Message):
     def job_end(self) -> Global___JobEnd: ...
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
+    @_builtins.property
+    def federation_policies(self) -> Global___FederationPolicies: ...
     def __init__(
         self,
         *,
@@ -205,16 +208,67 @@ class Instruction(_message.Message):
         round_end: Global___RoundEnd | None = ...,
         job_end: Global___JobEnd | None = ...,
         welcome: Global___Welcome | None = ...,
+        federation_policies: Global___FederationPolicies | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["job_end", b"job_end", "job_offer", b"job_offer", "kind", b"kind", "masking_step", b"masking_step", "round_end", b"round_end", "round_start", b"round_start", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["federation_policies", b"federation_policies", "job_end", b"job_end", "job_offer", b"job_offer", "kind", b"kind", "masking_step", b"masking_step", "round_end", b"round_end", "round_start", b"round_start", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_end", b"job_end", "job_offer", b"job_offer", "kind", b"kind", "masking_step", b"masking_step", "round_end", b"round_end", "round_start", b"round_start", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["federation_policies", b"federation_policies", "job_end", b"job_end", "job_offer", b"job_offer", "kind", b"kind", "masking_step", b"masking_step", "round_end", b"round_end", "round_start", b"round_start", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["job_offer", "round_start", "masking_step", "round_end", "job_end", "welcome"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["job_offer", "round_start", "masking_step", "round_end", "job_end", "welcome", "federation_policies"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___Instruction: _TypeAlias = Instruction  # noqa: Y015
+
+@_typing.final
+class FederationPolicies(_message.Message):
+    """Policies of the federation with their officers' signatures; the node verifies each and keeps its own copy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def policies(self) -> _containers.RepeatedCompositeFieldContainer[Global___FederationPolicy]: ...
+    def __init__(
+        self,
+        *,
+        policies: _abc.Iterable[Global___FederationPolicy] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policies", b"policies"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FederationPolicies: _TypeAlias = FederationPolicies  # noqa: Y015
+
+@_typing.final
+class FederationPolicy(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    APPROVED_AT_FIELD_NUMBER: _builtins.int
+    REVOCATION_FIELD_NUMBER: _builtins.int
+    document: _builtins.bytes
+    """signed policy file"""
+    approved_at: _builtins.str
+    """RFC 3339"""
+    revocation: _builtins.bytes
+    """signed revocation; empty while there is none"""
+    def __init__(
+        self,
+        *,
+        document: _builtins.bytes = ...,
+        approved_at: _builtins.str = ...,
+        revocation: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved_at", b"approved_at", "document", b"document", "revocation", b"revocation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FederationPolicy: _TypeAlias = FederationPolicy  # noqa: Y015
 
 @_typing.final
 class Welcome(_message.Message):
@@ -271,12 +325,20 @@ class RoundStart(_message.Message):
     MEMBER_CERTIFICATES_FIELD_NUMBER: _builtins.int
     REVOCATION_LIST_FIELD_NUMBER: _builtins.int
     LOG_SIZE_FIELD_NUMBER: _builtins.int
+    KEY_STATEMENT_FIELD_NUMBER: _builtins.int
+    KEY_DIGEST_FIELD_NUMBER: _builtins.int
+    KEY_SIZE_FIELD_NUMBER: _builtins.int
     parameters: _builtins.bytes
     broadcast_digest: _builtins.str
     broadcast_size: _builtins.int
     revocation_list: _builtins.bytes
     log_size: _builtins.int
     """of the coordinator's audit log when the round began"""
+    key_statement: _builtins.bytes
+    """the custodian's signed statement of the job's public key, where there is one"""
+    key_digest: _builtins.str
+    """the artefact that holds the public key"""
+    key_size: _builtins.int
     @_builtins.property
     def address(self) -> Global___RoundAddress: ...
     @_builtins.property
@@ -293,10 +355,13 @@ class RoundStart(_message.Message):
         member_certificates: _abc.Iterable[_builtins.str] | None = ...,
         revocation_list: _builtins.bytes = ...,
         log_size: _builtins.int = ...,
+        key_statement: _builtins.bytes = ...,
+        key_digest: _builtins.str = ...,
+        key_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["address", b"address"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "broadcast_digest", b"broadcast_digest", "broadcast_size", b"broadcast_size", "log_size", b"log_size", "member_certificates", b"member_certificates", "parameters", b"parameters", "revocation_list", b"revocation_list"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "broadcast_digest", b"broadcast_digest", "broadcast_size", b"broadcast_size", "key_digest", b"key_digest", "key_size", b"key_size", "key_statement", b"key_statement", "log_size", b"log_size", "member_certificates", b"member_certificates", "parameters", b"parameters", "revocation_list", b"revocation_list"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -449,12 +514,17 @@ class JobVerdict(_message.Message):
     ACCEPTED_FIELD_NUMBER: _builtins.int
     REASONS_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
+    FEDERATION_POLICIES_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     accepted: _builtins.bool
     policy: _builtins.str
     """digest of the policy file that decided"""
     @_builtins.property
     def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reason]: ...
+    @_builtins.property
+    def federation_policies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """digests of the federation's policies that decided too"""
+
     def __init__(
         self,
         *,
@@ -462,10 +532,11 @@ class JobVerdict(_message.Message):
         accepted: _builtins.bool = ...,
         reasons: _abc.Iterable[Global___Reason] | None = ...,
         policy: _builtins.str = ...,
+        federation_policies: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "job", b"job", "policy", b"policy", "reasons", b"reasons"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "federation_policies", b"federation_policies", "job", b"job", "policy", b"policy", "reasons", b"reasons"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -621,17 +692,21 @@ class Cosignature(_message.Message):
 
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     COSIGNATURE_FIELD_NUMBER: _builtins.int
+    LOG_LINK_FIELD_NUMBER: _builtins.int
     checkpoint: _builtins.bytes
     cosignature: _builtins.bytes
+    log_link: _builtins.bytes
+    """32 bytes: a salted commitment to the state of the sender's own audit log"""
     def __init__(
         self,
         *,
         checkpoint: _builtins.bytes = ...,
         cosignature: _builtins.bytes = ...,
+        log_link: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "cosignature", b"cosignature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "cosignature", b"cosignature", "log_link", b"log_link"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -695,24 +770,363 @@ class JobVerdicts(_message.Message):
     JOB_FIELD_NUMBER: _builtins.int
     NODES_FIELD_NUMBER: _builtins.int
     ACCEPTED_FIELD_NUMBER: _builtins.int
+    FEDERATION_FIELD_NUMBER: _builtins.int
+    ADVICE_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     accepted: _builtins.bool
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeVerdict]: ...
+    @_builtins.property
+    def federation(self) -> Global___FederationVerdict: ...
+    @_builtins.property
+    def advice(self) -> Global___JobAdvice: ...
     def __init__(
         self,
         *,
         job: _builtins.str = ...,
         nodes: _abc.Iterable[Global___NodeVerdict] | None = ...,
         accepted: _builtins.bool = ...,
+        federation: Global___FederationVerdict | None = ...,
+        advice: Global___JobAdvice | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "federation", b"federation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "job", b"job", "nodes", b"nodes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "advice", b"advice", "federation", b"federation", "job", b"job", "nodes", b"nodes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___JobVerdicts: _TypeAlias = JobVerdicts  # noqa: Y015
+
+@_typing.final
+class FederationVerdict(_message.Message):
+    """What the federation's own policies say; adopted is false in a federation that has none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADOPTED_FIELD_NUMBER: _builtins.int
+    ACCEPTED_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    POLICIES_FIELD_NUMBER: _builtins.int
+    adopted: _builtins.bool
+    accepted: _builtins.bool
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reason]: ...
+    @_builtins.property
+    def policies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        adopted: _builtins.bool = ...,
+        accepted: _builtins.bool = ...,
+        reasons: _abc.Iterable[Global___Reason] | None = ...,
+        policies: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "adopted", b"adopted", "policies", b"policies", "reasons", b"reasons"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FederationVerdict: _TypeAlias = FederationVerdict  # noqa: Y015
+
+@_typing.final
+class JobAdvice(_message.Message):
+    """What to change in the job file so that every policy known here allows it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    OBSTACLES_FIELD_NUMBER: _builtins.int
+    SUFFICIENT_FIELD_NUMBER: _builtins.int
+    sufficient: _builtins.bool
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobChange]: ...
+    @_builtins.property
+    def obstacles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___JobChange] | None = ...,
+        obstacles: _abc.Iterable[_builtins.str] | None = ...,
+        sufficient: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "obstacles", b"obstacles", "sufficient", b"sufficient"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobAdvice: _TypeAlias = JobAdvice  # noqa: Y015
+
+@_typing.final
+class JobChange(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    SENTENCE_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    value: _builtins.str
+    sentence: _builtins.str
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        value: _builtins.str = ...,
+        sentence: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "sentence", b"sentence", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobChange: _TypeAlias = JobChange  # noqa: Y015
+
+@_typing.final
+class PolicyFile(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    FILENAME_FIELD_NUMBER: _builtins.int
+    content: _builtins.bytes
+    filename: _builtins.str
+    def __init__(
+        self,
+        *,
+        content: _builtins.bytes = ...,
+        filename: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "filename", b"filename"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyFile: _TypeAlias = PolicyFile  # noqa: Y015
+
+@_typing.final
+class PolicyRevocation(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    document: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+        document: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyRevocation: _TypeAlias = PolicyRevocation  # noqa: Y015
+
+@_typing.final
+class PolicyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyRequest: _TypeAlias = PolicyRequest  # noqa: Y015
+
+@_typing.final
+class PolicyView(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    PROPOSER_FIELD_NUMBER: _builtins.int
+    PROPOSED_AT_FIELD_NUMBER: _builtins.int
+    SIGNERS_FIELD_NUMBER: _builtins.int
+    SIGNATURES_MISSING_FIELD_NUMBER: _builtins.int
+    APPROVED_AT_FIELD_NUMBER: _builtins.int
+    IN_FORCE_AT_FIELD_NUMBER: _builtins.int
+    ENDED_AT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    content: _builtins.bytes
+    state: _builtins.str
+    proposer: _builtins.str
+    proposed_at: _builtins.str
+    signatures_missing: _builtins.int
+    approved_at: _builtins.str
+    in_force_at: _builtins.str
+    ended_at: _builtins.str
+    reason: _builtins.str
+    @_builtins.property
+    def signers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        digest: _builtins.str = ...,
+        content: _builtins.bytes = ...,
+        state: _builtins.str = ...,
+        proposer: _builtins.str = ...,
+        proposed_at: _builtins.str = ...,
+        signers: _abc.Iterable[_builtins.str] | None = ...,
+        signatures_missing: _builtins.int = ...,
+        approved_at: _builtins.str = ...,
+        in_force_at: _builtins.str = ...,
+        ended_at: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved_at", b"approved_at", "content", b"content", "digest", b"digest", "ended_at", b"ended_at", "in_force_at", b"in_force_at", "proposed_at", b"proposed_at", "proposer", b"proposer", "reason", b"reason", "signatures_missing", b"signatures_missing", "signers", b"signers", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyView: _TypeAlias = PolicyView  # noqa: Y015
+
+@_typing.final
+class PolicyList(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def policies(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyView]: ...
+    def __init__(
+        self,
+        *,
+        policies: _abc.Iterable[Global___PolicyView] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policies", b"policies"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyList: _TypeAlias = PolicyList  # noqa: Y015
+
+@_typing.final
+class PolicyEvent(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQ_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    WHAT_FIELD_NUMBER: _builtins.int
+    WHO_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    seq: _builtins.int
+    time: _builtins.str
+    what: _builtins.str
+    who: _builtins.str
+    policy: _builtins.str
+    version: _builtins.int
+    note: _builtins.str
+    def __init__(
+        self,
+        *,
+        seq: _builtins.int = ...,
+        time: _builtins.str = ...,
+        what: _builtins.str = ...,
+        who: _builtins.str = ...,
+        policy: _builtins.str = ...,
+        version: _builtins.int = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["note", b"note", "policy", b"policy", "seq", b"seq", "time", b"time", "version", b"version", "what", b"what", "who", b"who"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyEvent: _TypeAlias = PolicyEvent  # noqa: Y015
+
+@_typing.final
+class PolicyEvents(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyEvent]: ...
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___PolicyEvent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyEvents: _TypeAlias = PolicyEvents  # noqa: Y015
+
+@_typing.final
+class PolicyImpactReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOBS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def jobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImpactOnJob]: ...
+    def __init__(
+        self,
+        *,
+        jobs: _abc.Iterable[Global___ImpactOnJob] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyImpactReply: _TypeAlias = PolicyImpactReply  # noqa: Y015
+
+@_typing.final
+class ImpactOnJob(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    DECIDED_AT_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    job: _builtins.str
+    name: _builtins.str
+    decided_at: _builtins.str
+    before: _builtins.bool
+    after: _builtins.bool
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reason]: ...
+    def __init__(
+        self,
+        *,
+        job: _builtins.str = ...,
+        name: _builtins.str = ...,
+        decided_at: _builtins.str = ...,
+        before: _builtins.bool = ...,
+        after: _builtins.bool = ...,
+        reasons: _abc.Iterable[Global___Reason] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "decided_at", b"decided_at", "job", b"job", "name", b"name", "reasons", b"reasons"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImpactOnJob: _TypeAlias = ImpactOnJob  # noqa: Y015
 
 @_typing.final
 class JobRequest(_message.Message):

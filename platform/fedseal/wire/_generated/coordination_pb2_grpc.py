@@ -371,6 +371,36 @@ class AdministrationStub:
                 request_serializer=coordination__pb2.RevocationList.SerializeToString,
                 response_deserializer=coordination__pb2.Receipt.FromString,
                 _registered_method=True)
+        self.ProposePolicy = channel.unary_unary(
+                '/fedseal.v1.Administration/ProposePolicy',
+                request_serializer=coordination__pb2.PolicyFile.SerializeToString,
+                response_deserializer=coordination__pb2.PolicyView.FromString,
+                _registered_method=True)
+        self.SignPolicy = channel.unary_unary(
+                '/fedseal.v1.Administration/SignPolicy',
+                request_serializer=coordination__pb2.SignedFile.SerializeToString,
+                response_deserializer=coordination__pb2.PolicyView.FromString,
+                _registered_method=True)
+        self.RevokePolicy = channel.unary_unary(
+                '/fedseal.v1.Administration/RevokePolicy',
+                request_serializer=coordination__pb2.PolicyRevocation.SerializeToString,
+                response_deserializer=coordination__pb2.PolicyView.FromString,
+                _registered_method=True)
+        self.ListPolicies = channel.unary_unary(
+                '/fedseal.v1.Administration/ListPolicies',
+                request_serializer=coordination__pb2.ListRequest.SerializeToString,
+                response_deserializer=coordination__pb2.PolicyList.FromString,
+                _registered_method=True)
+        self.PolicyHistory = channel.unary_unary(
+                '/fedseal.v1.Administration/PolicyHistory',
+                request_serializer=coordination__pb2.PolicyRequest.SerializeToString,
+                response_deserializer=coordination__pb2.PolicyEvents.FromString,
+                _registered_method=True)
+        self.PolicyImpact = channel.unary_unary(
+                '/fedseal.v1.Administration/PolicyImpact',
+                request_serializer=coordination__pb2.PolicyFile.SerializeToString,
+                response_deserializer=coordination__pb2.PolicyImpactReply.FromString,
+                _registered_method=True)
 
 
 class AdministrationServicer:
@@ -431,6 +461,42 @@ class AdministrationServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ProposePolicy(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SignPolicy(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokePolicy(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPolicies(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PolicyHistory(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PolicyImpact(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdministrationServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -478,6 +544,36 @@ def add_AdministrationServicer_to_server(servicer, server):
                     servicer.PublishRevocations,
                     request_deserializer=coordination__pb2.RevocationList.FromString,
                     response_serializer=coordination__pb2.Receipt.SerializeToString,
+            ),
+            'ProposePolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProposePolicy,
+                    request_deserializer=coordination__pb2.PolicyFile.FromString,
+                    response_serializer=coordination__pb2.PolicyView.SerializeToString,
+            ),
+            'SignPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignPolicy,
+                    request_deserializer=coordination__pb2.SignedFile.FromString,
+                    response_serializer=coordination__pb2.PolicyView.SerializeToString,
+            ),
+            'RevokePolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokePolicy,
+                    request_deserializer=coordination__pb2.PolicyRevocation.FromString,
+                    response_serializer=coordination__pb2.PolicyView.SerializeToString,
+            ),
+            'ListPolicies': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPolicies,
+                    request_deserializer=coordination__pb2.ListRequest.FromString,
+                    response_serializer=coordination__pb2.PolicyList.SerializeToString,
+            ),
+            'PolicyHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.PolicyHistory,
+                    request_deserializer=coordination__pb2.PolicyRequest.FromString,
+                    response_serializer=coordination__pb2.PolicyEvents.SerializeToString,
+            ),
+            'PolicyImpact': grpc.unary_unary_rpc_method_handler(
+                    servicer.PolicyImpact,
+                    request_deserializer=coordination__pb2.PolicyFile.FromString,
+                    response_serializer=coordination__pb2.PolicyImpactReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -724,6 +820,168 @@ class Administration:
             '/fedseal.v1.Administration/PublishRevocations',
             coordination__pb2.RevocationList.SerializeToString,
             coordination__pb2.Receipt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProposePolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fedseal.v1.Administration/ProposePolicy',
+            coordination__pb2.PolicyFile.SerializeToString,
+            coordination__pb2.PolicyView.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fedseal.v1.Administration/SignPolicy',
+            coordination__pb2.SignedFile.SerializeToString,
+            coordination__pb2.PolicyView.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokePolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fedseal.v1.Administration/RevokePolicy',
+            coordination__pb2.PolicyRevocation.SerializeToString,
+            coordination__pb2.PolicyView.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPolicies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fedseal.v1.Administration/ListPolicies',
+            coordination__pb2.ListRequest.SerializeToString,
+            coordination__pb2.PolicyList.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PolicyHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fedseal.v1.Administration/PolicyHistory',
+            coordination__pb2.PolicyRequest.SerializeToString,
+            coordination__pb2.PolicyEvents.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PolicyImpact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fedseal.v1.Administration/PolicyImpact',
+            coordination__pb2.PolicyFile.SerializeToString,
+            coordination__pb2.PolicyImpactReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -122,6 +122,12 @@ class AdministrationStub:
     ListNodes: _grpc.UnaryUnaryMultiCallable[_coordination_pb2.ListRequest, _coordination_pb2.NodeList]
     Download: _grpc.UnaryStreamMultiCallable[_coordination_pb2.ArtefactRequest, _coordination_pb2.Chunk]
     PublishRevocations: _grpc.UnaryUnaryMultiCallable[_coordination_pb2.RevocationList, _coordination_pb2.Receipt]
+    ProposePolicy: _grpc.UnaryUnaryMultiCallable[_coordination_pb2.PolicyFile, _coordination_pb2.PolicyView]
+    SignPolicy: _grpc.UnaryUnaryMultiCallable[_coordination_pb2.SignedFile, _coordination_pb2.PolicyView]
+    RevokePolicy: _grpc.UnaryUnaryMultiCallable[_coordination_pb2.PolicyRevocation, _coordination_pb2.PolicyView]
+    ListPolicies: _grpc.UnaryUnaryMultiCallable[_coordination_pb2.ListRequest, _coordination_pb2.PolicyList]
+    PolicyHistory: _grpc.UnaryUnaryMultiCallable[_coordination_pb2.PolicyRequest, _coordination_pb2.PolicyEvents]
+    PolicyImpact: _grpc.UnaryUnaryMultiCallable[_coordination_pb2.PolicyFile, _coordination_pb2.PolicyImpactReply]
 
 @_typing.type_check_only
 class AdministrationAsyncStub(AdministrationStub):
@@ -137,6 +143,12 @@ class AdministrationAsyncStub(AdministrationStub):
     ListNodes: _aio.UnaryUnaryMultiCallable[_coordination_pb2.ListRequest, _coordination_pb2.NodeList]  # type: ignore[assignment]
     Download: _aio.UnaryStreamMultiCallable[_coordination_pb2.ArtefactRequest, _coordination_pb2.Chunk]  # type: ignore[assignment]
     PublishRevocations: _aio.UnaryUnaryMultiCallable[_coordination_pb2.RevocationList, _coordination_pb2.Receipt]  # type: ignore[assignment]
+    ProposePolicy: _aio.UnaryUnaryMultiCallable[_coordination_pb2.PolicyFile, _coordination_pb2.PolicyView]  # type: ignore[assignment]
+    SignPolicy: _aio.UnaryUnaryMultiCallable[_coordination_pb2.SignedFile, _coordination_pb2.PolicyView]  # type: ignore[assignment]
+    RevokePolicy: _aio.UnaryUnaryMultiCallable[_coordination_pb2.PolicyRevocation, _coordination_pb2.PolicyView]  # type: ignore[assignment]
+    ListPolicies: _aio.UnaryUnaryMultiCallable[_coordination_pb2.ListRequest, _coordination_pb2.PolicyList]  # type: ignore[assignment]
+    PolicyHistory: _aio.UnaryUnaryMultiCallable[_coordination_pb2.PolicyRequest, _coordination_pb2.PolicyEvents]  # type: ignore[assignment]
+    PolicyImpact: _aio.UnaryUnaryMultiCallable[_coordination_pb2.PolicyFile, _coordination_pb2.PolicyImpactReply]  # type: ignore[assignment]
 
 class AdministrationServicer(metaclass=_abc_1.ABCMeta):
     """Called by people, under mutual TLS with a person's certificate."""
@@ -203,5 +215,47 @@ class AdministrationServicer(metaclass=_abc_1.ABCMeta):
         request: _coordination_pb2.RevocationList,
         context: _ServicerContext,
     ) -> _typing.Union[_coordination_pb2.Receipt, _abc.Awaitable[_coordination_pb2.Receipt]]: ...
+
+    @_abc_1.abstractmethod
+    def ProposePolicy(
+        self,
+        request: _coordination_pb2.PolicyFile,
+        context: _ServicerContext,
+    ) -> _typing.Union[_coordination_pb2.PolicyView, _abc.Awaitable[_coordination_pb2.PolicyView]]: ...
+
+    @_abc_1.abstractmethod
+    def SignPolicy(
+        self,
+        request: _coordination_pb2.SignedFile,
+        context: _ServicerContext,
+    ) -> _typing.Union[_coordination_pb2.PolicyView, _abc.Awaitable[_coordination_pb2.PolicyView]]: ...
+
+    @_abc_1.abstractmethod
+    def RevokePolicy(
+        self,
+        request: _coordination_pb2.PolicyRevocation,
+        context: _ServicerContext,
+    ) -> _typing.Union[_coordination_pb2.PolicyView, _abc.Awaitable[_coordination_pb2.PolicyView]]: ...
+
+    @_abc_1.abstractmethod
+    def ListPolicies(
+        self,
+        request: _coordination_pb2.ListRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_coordination_pb2.PolicyList, _abc.Awaitable[_coordination_pb2.PolicyList]]: ...
+
+    @_abc_1.abstractmethod
+    def PolicyHistory(
+        self,
+        request: _coordination_pb2.PolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_coordination_pb2.PolicyEvents, _abc.Awaitable[_coordination_pb2.PolicyEvents]]: ...
+
+    @_abc_1.abstractmethod
+    def PolicyImpact(
+        self,
+        request: _coordination_pb2.PolicyFile,
+        context: _ServicerContext,
+    ) -> _typing.Union[_coordination_pb2.PolicyImpactReply, _abc.Awaitable[_coordination_pb2.PolicyImpactReply]]: ...
 
 def add_AdministrationServicer_to_server(servicer: AdministrationServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0f\x65nrolment.proto\x12\nfedseal.v1\"\xa2\x01\n\rEnrolmentCall\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\r\n\x05token\x18\x02 \x01(\x0c\x12\x19\n\x11invitation_digest\x18\x03 \x01(\t\x12\x17\n\x0ftls_request_pem\x18\x04 \x01(\x0c\x12\x1c\n\x14identity_request_pem\x18\x05 \x01(\x0c\x12\x16\n\x0e\x63\x61ller_time_ms\x18\x06 \x01(\x03\"i\n\x0f\x45nrolmentAnswer\x12\x1b\n\x13tls_certificate_pem\x18\x01 \x01(\x0c\x12 \n\x18identity_certificate_pem\x18\x02 \x01(\x0c\x12\x17\n\x0frevocations_pem\x18\x03 \x01(\x0c\"+\n\x0fRevocationsCall\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\",\n\x11RevocationsAnswer\x12\x17\n\x0frevocations_pem\x18\x01 \x01(\x0c\x32\x9c\x01\n\tEnrolment\x12?\n\x05\x45nrol\x12\x19.fedseal.v1.EnrolmentCall\x1a\x1b.fedseal.v1.EnrolmentAnswer\x12N\n\x10\x46\x65tchRevocations\x12\x1b.fedseal.v1.RevocationsCall\x1a\x1d.fedseal.v1.RevocationsAnswerb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0f\x65nrolment.proto\x12\nfedseal.v1\"\xa2\x01\n\rEnrolmentCall\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\r\n\x05token\x18\x02 \x01(\x0c\x12\x19\n\x11invitation_digest\x18\x03 \x01(\t\x12\x17\n\x0ftls_request_pem\x18\x04 \x01(\x0c\x12\x1c\n\x14identity_request_pem\x18\x05 \x01(\x0c\x12\x16\n\x0e\x63\x61ller_time_ms\x18\x06 \x01(\x03\"i\n\x0f\x45nrolmentAnswer\x12\x1b\n\x13tls_certificate_pem\x18\x01 \x01(\x0c\x12 \n\x18identity_certificate_pem\x18\x02 \x01(\x0c\x12\x17\n\x0frevocations_pem\x18\x03 \x01(\x0c\"9\n\x0cRotationCall\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0f\n\x07request\x18\x02 \x01(\x0c\"+\n\x0fRevocationsCall\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\",\n\x11RevocationsAnswer\x12\x17\n\x0frevocations_pem\x18\x01 \x01(\x0c\x32\xdd\x01\n\tEnrolment\x12?\n\x05\x45nrol\x12\x19.fedseal.v1.EnrolmentCall\x1a\x1b.fedseal.v1.EnrolmentAnswer\x12?\n\x06Rotate\x12\x18.fedseal.v1.RotationCall\x1a\x1b.fedseal.v1.EnrolmentAnswer\x12N\n\x10\x46\x65tchRevocations\x12\x1b.fedseal.v1.RevocationsCall\x1a\x1d.fedseal.v1.RevocationsAnswerb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,10 +35,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENROLMENTCALL']._serialized_end=194
   _globals['_ENROLMENTANSWER']._serialized_start=196
   _globals['_ENROLMENTANSWER']._serialized_end=301
-  _globals['_REVOCATIONSCALL']._serialized_start=303
-  _globals['_REVOCATIONSCALL']._serialized_end=346
-  _globals['_REVOCATIONSANSWER']._serialized_start=348
-  _globals['_REVOCATIONSANSWER']._serialized_end=392
-  _globals['_ENROLMENT']._serialized_start=395
-  _globals['_ENROLMENT']._serialized_end=551
+  _globals['_ROTATIONCALL']._serialized_start=303
+  _globals['_ROTATIONCALL']._serialized_end=360
+  _globals['_REVOCATIONSCALL']._serialized_start=362
+  _globals['_REVOCATIONSCALL']._serialized_end=405
+  _globals['_REVOCATIONSANSWER']._serialized_start=407
+  _globals['_REVOCATIONSANSWER']._serialized_end=451
+  _globals['_ENROLMENT']._serialized_start=454
+  _globals['_ENROLMENT']._serialized_end=675
 # @@protoc_insertion_point(module_scope)

@@ -4,7 +4,8 @@ isort:skip_file
 Enrolment: the only service that a party without a certificate may call.
 
 Server-authenticated TLS; the caller pins the root that came in its invitation. Private keys never
-travel: a request carries two certificate signing requests and a single-use token.
+travel: a request carries two certificate signing requests, and a single-use token or, from a party that
+has enrolled, a signature with its present key.
 """
 
 from google.protobuf import descriptor as _descriptor
@@ -83,6 +84,29 @@ class EnrolmentAnswer(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EnrolmentAnswer: _TypeAlias = EnrolmentAnswer  # noqa: Y015
+
+@_typing.final
+class RotationCall(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROTOCOL_VERSION_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    protocol_version: _builtins.int
+    request: _builtins.bytes
+    """a signed rotation request, as `certificate rotate --offline` writes it"""
+    def __init__(
+        self,
+        *,
+        protocol_version: _builtins.int = ...,
+        request: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["protocol_version", b"protocol_version", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotationCall: _TypeAlias = RotationCall  # noqa: Y015
 
 @_typing.final
 class RevocationsCall(_message.Message):

@@ -39,6 +39,11 @@ class EnrolmentStub:
                 request_serializer=enrolment__pb2.EnrolmentCall.SerializeToString,
                 response_deserializer=enrolment__pb2.EnrolmentAnswer.FromString,
                 _registered_method=True)
+        self.Rotate = channel.unary_unary(
+                '/fedseal.v1.Enrolment/Rotate',
+                request_serializer=enrolment__pb2.RotationCall.SerializeToString,
+                response_deserializer=enrolment__pb2.EnrolmentAnswer.FromString,
+                _registered_method=True)
         self.FetchRevocations = channel.unary_unary(
                 '/fedseal.v1.Enrolment/FetchRevocations',
                 request_serializer=enrolment__pb2.RevocationsCall.SerializeToString,
@@ -57,6 +62,13 @@ class EnrolmentServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Rotate(self, request, context):
+        """Certificates for new keys of a party, asked for with its present one. Safe to repeat, as above.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def FetchRevocations(self, request, context):
         """The newest revocation list, which is public.
         """
@@ -70,6 +82,11 @@ def add_EnrolmentServicer_to_server(servicer, server):
             'Enrol': grpc.unary_unary_rpc_method_handler(
                     servicer.Enrol,
                     request_deserializer=enrolment__pb2.EnrolmentCall.FromString,
+                    response_serializer=enrolment__pb2.EnrolmentAnswer.SerializeToString,
+            ),
+            'Rotate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rotate,
+                    request_deserializer=enrolment__pb2.RotationCall.FromString,
                     response_serializer=enrolment__pb2.EnrolmentAnswer.SerializeToString,
             ),
             'FetchRevocations': grpc.unary_unary_rpc_method_handler(
@@ -104,6 +121,33 @@ class Enrolment:
             target,
             '/fedseal.v1.Enrolment/Enrol',
             enrolment__pb2.EnrolmentCall.SerializeToString,
+            enrolment__pb2.EnrolmentAnswer.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rotate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fedseal.v1.Enrolment/Rotate',
+            enrolment__pb2.RotationCall.SerializeToString,
             enrolment__pb2.EnrolmentAnswer.FromString,
             options,
             channel_credentials,

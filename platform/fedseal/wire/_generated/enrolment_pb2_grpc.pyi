@@ -4,7 +4,8 @@ isort:skip_file
 Enrolment: the only service that a party without a certificate may call.
 
 Server-authenticated TLS; the caller pins the root that came in its invitation. Private keys never
-travel: a request carries two certificate signing requests and a single-use token.
+travel: a request carries two certificate signing requests, and a single-use token or, from a party that
+has enrolled, a signature with its present key.
 """
 
 from collections import abc as _abc
@@ -39,6 +40,8 @@ class EnrolmentStub:
     """Exchanges an invitation for certificates. Repeating a request whose answer was lost, with the same
     keys and within the token's life, gives the same certificates again.
     """
+    Rotate: _grpc.UnaryUnaryMultiCallable[_enrolment_pb2.RotationCall, _enrolment_pb2.EnrolmentAnswer]
+    """Certificates for new keys of a party, asked for with its present one. Safe to repeat, as above."""
     FetchRevocations: _grpc.UnaryUnaryMultiCallable[_enrolment_pb2.RevocationsCall, _enrolment_pb2.RevocationsAnswer]
     """The newest revocation list, which is public."""
 
@@ -49,6 +52,8 @@ class EnrolmentAsyncStub(EnrolmentStub):
     """Exchanges an invitation for certificates. Repeating a request whose answer was lost, with the same
     keys and within the token's life, gives the same certificates again.
     """
+    Rotate: _aio.UnaryUnaryMultiCallable[_enrolment_pb2.RotationCall, _enrolment_pb2.EnrolmentAnswer]  # type: ignore[assignment]
+    """Certificates for new keys of a party, asked for with its present one. Safe to repeat, as above."""
     FetchRevocations: _aio.UnaryUnaryMultiCallable[_enrolment_pb2.RevocationsCall, _enrolment_pb2.RevocationsAnswer]  # type: ignore[assignment]
     """The newest revocation list, which is public."""
 
@@ -62,6 +67,14 @@ class EnrolmentServicer(metaclass=_abc_1.ABCMeta):
         """Exchanges an invitation for certificates. Repeating a request whose answer was lost, with the same
         keys and within the token's life, gives the same certificates again.
         """
+
+    @_abc_1.abstractmethod
+    def Rotate(
+        self,
+        request: _enrolment_pb2.RotationCall,
+        context: _ServicerContext,
+    ) -> _typing.Union[_enrolment_pb2.EnrolmentAnswer, _abc.Awaitable[_enrolment_pb2.EnrolmentAnswer]]:
+        """Certificates for new keys of a party, asked for with its present one. Safe to repeat, as above."""
 
     @_abc_1.abstractmethod
     def FetchRevocations(

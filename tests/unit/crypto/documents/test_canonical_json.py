@@ -2,6 +2,7 @@ import json
 import math
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +30,11 @@ def test_keys_are_sorted_by_utf_16_as_in_rfc_8785_section_3_2_3() -> None:
     names = ["\u20ac", "\r", "\ufb33", "1", "\U0001f600", "\u0080", "\u00f6"]
     data = canonical_json(dict.fromkeys(names, 0))
     assert list(json.loads(data)) == ["\r", "1", "\u0080", "\u00f6", "\u20ac", "\U0001f600", "\ufb33"]
+
+
+@given(value=VALUES)
+def test_the_quick_way_writes_what_the_standard_asks(value: object) -> None:
+    assert canonical_json(value) == rfc8785.dumps(value)  # type: ignore[arg-type]
 
 
 @given(value=st.dictionaries(st.text(), VALUES))

@@ -1,6 +1,7 @@
 """Layouts: what is packed where, what is refused, and that the digest covers everything."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -35,17 +36,36 @@ def test_upload_is_no_larger_than_needed(levels_bits: int, cohort: int, bytes_pe
     assert layout.wire_bytes == pytest.approx(length * bytes_per_value + 8, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("highest", "cohort", "bytes_per_value"),
+    [
+        (1, 3, 2 / 8),  # votes of three nodes: two bits
+        (1, 10, 8 / 16),  # of ten: four bits, where signed ones need five
+        (1, 100, 8 / 9),
+        (2**16 - 1, 100, 3.0),
+        (2**16 - 1, 256, 3.0),  # exactly 24 bits; signed values at 16-bit resolution end at 255 nodes
+    ],
+)
+def test_values_without_a_sign_need_less(highest: int, cohort: int, bytes_per_value: float) -> None:
+    vector = VectorSpec(name="votes", length=100_000, bound=float(highest), resolution=1.0, signed=False)
+    layout = Layout.plan([vector], cohort=cohort)
+    assert layout.wire_bytes == pytest.approx(100_000 * bytes_per_value + 8, rel=1e-3)
+
+
 @given(
     levels=st.integers(1, 1 << 40),
     cohort=st.integers(1, 65_535),
     length=st.integers(1, 1000),
+    signed=st.booleans(),
 )
-def test_lanes_hold_every_sum(levels: int, cohort: int, length: int) -> None:
-    if (2 * levels * cohort).bit_length() > 64:
+def test_lanes_hold_every_sum(levels: int, cohort: int, length: int, signed: bool) -> None:
+    most = (1 + signed) * levels * cohort
+    if most.bit_length() > 64:
         return
-    layout = Layout.plan([spec(length=length, bound=float(levels), resolution=1.0)], cohort=cohort)
+    vector = VectorSpec(name="v", length=length, bound=float(levels), resolution=1.0, signed=signed)
+    layout = Layout.plan([vector], cohort=cohort)
     lanes = layout.segments[0].lanes
-    assert 2 * levels * cohort < 1 << lanes.bits
+    assert most.bit_length() == lanes.bits
     assert lanes.per_word * lanes.bits <= layout.segments[0].word_bits
     assert lanes.words * lanes.per_word >= length > (lanes.words - 1) * lanes.per_word
 
@@ -63,6 +83,7 @@ def test_digest_covers_every_field_and_the_order() -> None:
             ([spec("a", bound=2.0), spec("b")], 5),
             ([spec("a", resolution=0.02), spec("b")], 5),
             ([spec("c"), spec("b")], 5),
+            ([replace(spec("a"), signed=False), spec("b")], 5),
         ]
     ]
     assert len(set(digests)) == len(digests)

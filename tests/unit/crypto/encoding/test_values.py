@@ -11,8 +11,9 @@ from fedseal_crypto.encoding import Layout, RingVector, SumInconsistent, ValuesI
 Floats = NDArray[np.float64]
 
 
-def layout_of(*, bound: float, resolution: float, cohort: int, length: int = 7) -> Layout:
-    return Layout.plan([VectorSpec(name="v", length=length, bound=bound, resolution=resolution)], cohort=cohort)
+def layout_of(*, bound: float, resolution: float, cohort: int, length: int = 7, signed: bool = True) -> Layout:
+    vector = VectorSpec(name="v", length=length, bound=bound, resolution=resolution, signed=signed)
+    return Layout.plan([vector], cohort=cohort)
 
 
 def total_of(layout: Layout, rows: list[Floats], seed: int = 0) -> RingVector:
@@ -28,13 +29,17 @@ def total_of(layout: Layout, rows: list[Floats], seed: int = 0) -> RingVector:
     levels=st.integers(1, 1 << 30),
     cohort=st.integers(1, 300),
     length=st.integers(1, 60),
+    signed=st.booleans(),
     data=st.data(),
 )
-def test_sums_of_whole_steps_are_exact(levels: int, cohort: int, length: int, data: st.DataObject) -> None:
-    layout = layout_of(bound=float(levels), resolution=1.0, cohort=cohort, length=length)
+def test_sums_of_whole_steps_are_exact(
+    levels: int, cohort: int, length: int, signed: bool, data: st.DataObject
+) -> None:
+    layout = layout_of(bound=float(levels), resolution=1.0, cohort=cohort, length=length, signed=signed)
+    lowest = -levels if signed else 0
     count = data.draw(st.integers(1, min(cohort, 5)))
     rows = [
-        np.array(data.draw(st.lists(st.integers(-levels, levels), min_size=length, max_size=length)), float)
+        np.array(data.draw(st.lists(st.integers(lowest, levels), min_size=length, max_size=length)), float)
         for _ in range(count)
     ]
     sums = layout.decode(total_of(layout, rows), count=count)["v"]
@@ -55,11 +60,41 @@ def test_extremes_never_wrap_or_carry(levels: int, cohort: int) -> None:
         assert np.array_equal(layout.decode(total, count=cohort)["v"], row * cohort)
 
 
-def test_rounding_is_unbiased_and_between_neighbours() -> None:
+@pytest.mark.parametrize("levels", [1, 7, 2**15, 2**33, 2**51 - 1])
+@pytest.mark.parametrize("cohort", [1, 3, 100, 1000, 1 << 13])
+def test_extremes_without_a_sign_never_wrap_or_carry(levels: int, cohort: int) -> None:
+    """Up to all 64 bits of a word."""
+    layout = layout_of(bound=float(levels), resolution=1.0, cohort=cohort, length=23, signed=False)
+    for pattern in (np.ones(23), np.zeros(23), np.eye(23)[11]):
+        words = layout.encode({"v": pattern * levels}, generator=np.random.default_rng(0)).words
+        total = RingVector.zeros(layout)
+        for _ in range(cohort):
+            total.add_in_place(words)
+        assert np.array_equal(layout.decode(total, count=cohort)["v"], pattern * float(levels * cohort))
+
+
+def test_negative_values_where_there_are_none_are_clipped_to_zero_and_counted() -> None:
+    layout = layout_of(bound=2.0, resolution=0.5, cohort=3, length=6, signed=False)
+    encoded = layout.encode({"v": np.array([-0.0, -1e-9, -5.0, 0.5, 2.0, 2.5])}, generator=np.random.default_rng(0))
+    assert encoded.clipped == {"v": 3}
+    assert np.array_equal(layout.decode(encoded.words, count=1)["v"], [0, 0, 0, 0.5, 2, 2])
+
+
+def test_a_sum_without_a_sign_above_the_bound_is_refused() -> None:
+    """Two votes of one member, in a lane that has room for them."""
+    layout = layout_of(bound=1.0, resolution=1.0, cohort=3, length=1, signed=False)
+    total = total_of(layout, [np.ones(1)])
+    total.segments[1][0] += 1
+    with pytest.raises(SumInconsistent, match="'v' is larger than 1 contributions"):
+        layout.decode(total, count=1)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_rounding_is_unbiased_and_between_neighbours(signed: bool) -> None:
     """The mean of many roundings is the value, to five standard errors; each is one of two neighbours."""
     draws = 200_000
-    for value in (0.1, -0.1, 0.5, 0.9999, -2.75, 1e-3, -1e-3):
-        layout = layout_of(bound=4.0, resolution=1.0, cohort=1, length=draws)
+    for value in (0.1, 0.5, 0.9999, 2.75, 1e-3, *((-0.1, -2.75, -1e-3) if signed else ())):
+        layout = layout_of(bound=4.0, resolution=1.0, cohort=1, length=draws, signed=signed)
         decoded = layout.decode(total_of(layout, [np.full(draws, value)], seed=5), count=1)["v"]
         low = np.floor(value)
         fraction = value - low

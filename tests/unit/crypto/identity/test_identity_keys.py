@@ -51,6 +51,15 @@ def test_a_signature_of_the_wrong_length_is_invalid(signature: bytes, entropy: E
         IdentityKey.generate(entropy).public.verify(signature, b"message")
 
 
+def test_a_signature_has_one_spelling(entropy: Entropy) -> None:
+    """S and S plus the group's order satisfy the same equation; RFC 8032, section 5.1.7, takes the smaller one."""
+    key = IdentityKey.generate(entropy)
+    signature = key.sign(b"message")
+    other = int.from_bytes(signature[32:], "little") + 2**252 + 27742317777372353535851937790883648493
+    with pytest.raises(SignatureInvalid):
+        key.public.verify(signature[:32] + other.to_bytes(32, "little"), b"message")
+
+
 def test_pem_round_trip_with_and_without_passphrase(entropy: Entropy) -> None:
     key = IdentityKey.generate(entropy)
     for passphrase in (None, PASSPHRASE):

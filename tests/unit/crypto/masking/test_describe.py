@@ -59,6 +59,13 @@ def test_the_formulas_of_the_complete_graph_give_the_numbers() -> None:
     assert (shown["statistical security"], shown["computational security"]) == (40, 128)
 
 
+def test_the_lanes_of_votes_follow_from_their_own_formula() -> None:
+    votes = VectorSpec(name="votes", length=1600, bound=1.0, resolution=1.0, signed=False)
+    rows = {row.name: row for row in describe_parameters(request_for(10, vector=votes))}
+    assert (rows["lane"].value, rows["lane"].formula) == (4, "bit length of M·n: a sum of n values never wraps")
+    assert (rows["levels above zero"].value, rows["upload of a value"].value) == (1, 0.5)
+
+
 def test_every_number_has_a_formula_and_a_source() -> None:
     for members in (10, 500):
         rows: tuple[Chosen, ...] = describe_parameters(request_for(members))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fedseal_crypto.errors import MisuseError
 from fedseal_crypto.masking._correction import recover_committed
-from fedseal_crypto.masking._shamir import (
+from fedseal_crypto.shamir import (
     PRIME,
     SHARE_SIZE,
     ShareInvalid,

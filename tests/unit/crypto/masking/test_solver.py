@@ -26,9 +26,9 @@ from fedseal_crypto.masking import (
 )
 from fedseal_crypto.masking._client_memory import Advertised, Masked
 from fedseal_crypto.masking._keys import KeyPair
-from fedseal_crypto.masking._shamir import recover_secret
 from fedseal_crypto.masking._shares import matches_pairwise, self_mask_commitment
 from fedseal_crypto.secret import SecretBytes
+from fedseal_crypto.shamir import recover_secret
 
 MODULUS = 2**64
 Play = Callable[..., tuple[MaskingServer, dict[ClientId, MaskingClient]]]

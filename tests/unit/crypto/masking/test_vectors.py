@@ -160,15 +160,16 @@ def test_encoding(vector: dict[str, Any]) -> None:
     runs: dict[int, list[int]] = {64: [1], 32: [], 16: [], 24: []}
     for item in vector["vectors"]:
         levels = -int(-item["bound"] // item["resolution"])
-        lane_bits = (2 * levels * vector["cohort"]).bit_length()
+        zero = levels if item["lowest"] < 0 else 0
+        lane_bits = ((levels + zero) * vector["cohort"]).bit_length()
         assert lane_bits == item["lane_bits"]
         assert item["lanes"] * lane_bits <= item["word_bits"]
-        clipped = [min(max(value, -item["bound"]), item["bound"]) for value in item["values"]]
+        clipped = [min(max(value, item["lowest"]), item["bound"]) for value in item["values"]]
         assert sum(a != b for a, b in zip(clipped, item["values"], strict=True)) == item["clipped"]
         words = [0] * -(-len(clipped) // item["lanes"])
         for place, value in enumerate(clipped):
             lane, word = divmod(place, len(words))
-            words[word] |= (int(value / item["resolution"]) + levels) << (lane * lane_bits)
+            words[word] |= (int(value / item["resolution"]) + zero) << (lane * lane_bits)
         runs[item["word_bits"]] += words
     used = [[bits, len(words)] for bits, words in runs.items() if words]
     assert words_from(bytes.fromhex(vector["words"]), used) == [words for words in runs.values() if words]

@@ -1,0 +1,282 @@
+"""The custodian's process: opens folder, database and vault, keeps the task stream open, shuts down in order."""
+
+import queue
+import secrets
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import structlog
+from tenacity import wait_random_exponential
+
+from fedseal import __version__
+from fedseal.authority.names import service_name
+from fedseal.custodian.config import CustodianSettings
+from fedseal.custodian.connection import CustodyConnection
+from fedseal.custodian.keeper import CustodianSelf, Keeper
+from fedseal.custodian.ledger import CustodianLedger
+from fedseal.custodian.vault import Vault, lock_of
+from fedseal.errors import RemoteError, SetupError
+from fedseal.files import make_folder, read_limited
+from fedseal.folders import PartyFolder
+from fedseal.local import existing_database_url
+from fedseal.processes import stop_on_signals
+from fedseal.trust import Trust, utc_now
+from fedseal.wire._generated import custody_pb2 as pb
+from fedseal.wire.limits import OPEN_JOBS
+from fedseal.wire.status import CallRefused, HandshakeFailed
+from fedseal_crypto.identity import PartyKind
+from fedseal_crypto.secret import SecretBytes
+from fedseal_governance.database import Database
+from fedseal_governance.documents import load_yaml
+from fedseal_migrations import require_current
+
+_log = structlog.get_logger(__name__)
+
+PROTOCOL_VERSION = 1
+VAULT = "vault"
+KEY_FILE = "keys/vault.key"
+_MAX_CONFIG_BYTES = 64 * 1024
+_SESSION_BYTES = 16
+_WAITING_TASKS = 1_000
+_POLL_SECONDS = 0.5
+_OWN_RULES_SECONDS = 2.0
+_RECONNECT_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class Custodian:
+    """A custodian's process, ready to run."""
+
+    me: CustodianSelf
+    connection: CustodyConnection
+    keeper: Keeper
+    session: bytes
+    stopping: threading.Event
+    tasks: "queue.Queue[pb.CustodianTask]" = field(default_factory=lambda: queue.Queue(_WAITING_TASKS))
+    failure: BaseException | None = None
+    met: bool = False
+    """Whether the coordinator has answered since this process began."""
+
+    def fail(self, error: BaseException) -> None:
+        """End the process with ``error``."""
+        self.failure = self.failure or error
+        self.stopping.set()
+
+
+def load_settings(folder: PartyFolder) -> CustodianSettings:
+    """Read ``custodian.yaml`` of the folder, or the defaults if there is none."""
+    path = folder.config_path
+    if not path.exists():
+        return CustodianSettings()
+    data = read_limited(path, max_bytes=_MAX_CONFIG_BYTES, what="configuration")
+    return load_yaml(data, str(path), CustodianSettings)
+
+
+def open_vault(folder: PartyFolder, settings: CustodianSettings, passphrase: SecretBytes | None) -> Vault:
+    """The sealed keys of the custodian of a folder.
+
+    Raises:
+        SetupError: the key file is not usable.
+    """
+    key_file = folder.path / KEY_FILE if settings.key_file is None else Path(settings.key_file)
+    return Vault(folder.path / VAULT, lock_of(passphrase, key_file))
+
+
+def run_custodian(
+    path: Path,
+    *,
+    passphrase: SecretBytes | None,
+    coordinator: str | None = None,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Run the custodian of the folder ``path`` until SIGINT or SIGTERM.
+
+    Args:
+        path: a custodian's folder, as ``fedseal custodian enrol`` makes it.
+        passphrase: seals secret keys at rest; None for the key file.
+        coordinator: overrides the configured ``host:port``.
+        ready: called with the coordinator's address once everything local is open.
+
+    Raises:
+        SetupError: folder, keys or configuration are not usable, or the coordinator shut this custodian out.
+        StorageError: the database is missing, of another schema, or can no longer be written.
+    """
+    stopping = threading.Event()
+    stop_on_signals(stopping)
+    folder = PartyFolder.load(path)
+    require_custodian(folder)
+    settings = load_settings(folder)
+    address = coordinator or settings.coordinator or folder.record.coordinator
+    if address is None:
+        sentence = f"no coordinator address: set `coordinator: host:port` in {folder.config_path}"
+        raise SetupError(sentence)
+    database = Database(settings.database or existing_database_url(folder))
+    try:
+        require_current(database.engine)
+        vault = open_vault(folder, settings, passphrase)
+        custodian = build_custodian(folder, settings, vault, database, address=address, stopping=stopping)
+        custodian.keeper.tidy()
+        if ready is not None:
+            ready(address)
+        _run(custodian)
+    finally:
+        database.close()
+
+
+def require_custodian(folder: PartyFolder) -> None:
+    """Refuse another party's folder.
+
+    Raises:
+        SetupError: it is one.
+    """
+    record = folder.record
+    if record.kind is not PartyKind.CUSTODIAN:
+        sentence = f"{folder.path} is the folder of {record.kind.value}/{record.name}; give a custodian's folder"
+        raise SetupError(sentence)
+
+
+def build_custodian(
+    folder: PartyFolder,
+    settings: CustodianSettings,
+    vault: Vault,
+    database: Database,
+    *,
+    address: str,
+    stopping: threading.Event,
+) -> Custodian:
+    """Verify the folder and join the custodian's parts."""
+    member = folder.verify(utc_now())
+    trust, key = Trust(folder), folder.identity_key()
+    workspace = folder.path / "incoming"
+    make_folder(workspace)
+    me = CustodianSelf(
+        name=str(member.name),
+        federation=str(member.federation),
+        key=key,
+        certificate=folder.identity_certificate(),
+        trust=trust,
+        ledger=CustodianLedger(database, member=member, key=key, trust=trust, settings=settings),
+        vault=vault,
+        settings=settings,
+        workspace=workspace,
+        clock=utc_now,
+    )
+    connection = CustodyConnection(
+        address=address,
+        service_name=service_name(str(member.federation), PartyKind.COORDINATOR, settings.coordinator_name),
+        material=folder.tls(),
+        stopping=stopping,
+    )
+    return Custodian(
+        me=me,
+        connection=connection,
+        keeper=Keeper(me, connection),
+        session=secrets.token_bytes(_SESSION_BYTES),
+        stopping=stopping,
+    )
+
+
+def _run(custodian: Custodian) -> None:
+    listener = threading.Thread(target=_listen, args=(custodian,), name="tasks", daemon=True)
+    listener.start()
+    worker = threading.Thread(target=_work, args=(custodian,), name="worker", daemon=True)
+    worker.start()
+    while not custodian.stopping.wait(_OWN_RULES_SECONDS):
+        custodian.me.ledger.settle_policies(now=custodian.me.clock())
+    custodian.connection.close()
+    worker.join(timeout=10.0)
+    _log.info("custodian stopped", custodian=custodian.me.name)
+    if custodian.failure is not None:
+        raise custodian.failure
+
+
+def _work(custodian: Custodian) -> None:
+    """Answer tasks one by one; a failing database ends the process."""
+    try:
+        while not custodian.stopping.is_set():
+            with suppress(queue.Empty):
+                _answer(custodian, custodian.tasks.get(timeout=_POLL_SECONDS))
+            custodian.keeper.tidy()
+    except BaseException as error:  # noqa: BLE001 - carried to the main thread, which raises it
+        if not custodian.stopping.is_set():
+            custodian.failure = error
+    finally:
+        custodian.stopping.set()
+
+
+def _answer(custodian: Custodian, task: pb.CustodianTask) -> None:
+    try:
+        custodian.keeper.handle(task)
+    except CallRefused as error:
+        _log.info("the coordinator refused", sentence=str(error))
+
+
+def _listen(custodian: Custodian) -> None:
+    """Keep the task stream open; what ends it for good ends the process."""
+    try:
+        _keep_listening(custodian)
+    except BaseException as error:  # noqa: BLE001 - carried to the main thread, which raises it
+        custodian.fail(error)
+
+
+def _keep_listening(custodian: Custodian) -> None:
+    wait = wait_random_exponential(multiplier=0.2, max=_RECONNECT_SECONDS)
+    attempts = 0
+    while not custodian.stopping.is_set():
+        try:
+            for task in custodian.connection.attend(_attendance(custodian)):
+                attempts = 0
+                custodian.met = True
+                _queue(custodian, task)
+        except CallRefused as error:
+            if error.code in _FINAL_CODES:
+                custodian.fail(SetupError(f"the coordinator does not admit this custodian: {error}"))
+            _log.warning("not admitted now", sentence=str(error))
+        except HandshakeFailed as error:
+            if not custodian.met:
+                raise  # not a coordinator that comes back: the wrong address, or the wrong federation
+            _log.warning("not connected", sentence=str(error))
+        except RemoteError as error:
+            _log.info("not connected", sentence=str(error))
+        attempts += 1
+        custodian.stopping.wait(wait(_Attempt(attempts)))  # type: ignore[arg-type]  # tenacity reads attempt_number only
+
+
+def _queue(custodian: Custodian, task: pb.CustodianTask) -> None:
+    """Hand a task to the worker; while too many wait, the stream waits too."""
+    while not custodian.stopping.is_set():
+        with suppress(queue.Full):
+            custodian.tasks.put(task, timeout=_POLL_SECONDS)
+            return
+
+
+def _attendance(custodian: Custodian) -> pb.CustodianAttendance:
+    """Who this is, and of which jobs it still holds a key: they may have ended while it was away."""
+    live = custodian.me.ledger.live_jobs()[:OPEN_JOBS]
+    return pb.CustodianAttendance(
+        protocol_version=PROTOCOL_VERSION,
+        session=custodian.session,
+        identity_certificate=custodian.me.certificate.decode(),
+        software=f"fedseal {__version__}",
+        open_jobs=[row.digest for row in live],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    attempt_number: int
+
+
+_FINAL_CODES = frozenset(
+    {
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.UNAUTHENTICATED,
+    }
+)
+"""Refusals that trying again does not change."""

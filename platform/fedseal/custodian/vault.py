@@ -1,0 +1,202 @@
+"""Secret keys at rest: one sealed file a job, and nothing else of a secret on any disk.
+
+Rules kept here:
+
+1. A secret key is written sealed, whole or not at all, and opened in the custodian's process only.
+2. Destroying a key overwrites and removes its file and drops the key from memory. What the disk below keeps of
+   overwritten blocks (snapshots, wear levelling, backups) is out of its reach: seal under a passphrase or a key
+   file that is kept elsewhere, and these leftovers open nothing.
+3. A key that was split opens with shares only. Reassembled, it is sealed under the custodian's own lock for one
+   run of its process, which removes that file when it has read it.
+
+Files: ``<job>.key`` sealed, ``<job>.public``, and after a reassembly ``<job>.released``.
+"""
+
+import os
+import secrets
+from pathlib import Path
+
+from fedseal.errors import RefusalError, SetupError
+from fedseal.files import make_folder, read_limited, require_private, sync_folder, write_atomic
+from fedseal_crypto.digests import parse_digest
+from fedseal_crypto.homomorphic import (
+    KeyFile,
+    OpenedShare,
+    Parameters,
+    Passphrase,
+    SecretContext,
+    SplitKey,
+    generate_keys,
+    new_key_file,
+    reassemble_key,
+    seal_key,
+    sealed_facts,
+    split_key,
+    unseal_key,
+)
+from fedseal_crypto.secret import SecretBytes
+
+MAX_SEALED_BYTES = 64 << 20
+"""A sealed secret key; for sums it is under 1 MB."""
+
+_KEY, _PUBLIC, _RELEASED = ".key", ".public", ".released"
+_SHARES = "shares"
+_KEY_FILE_BYTES = 4096
+
+Lock = Passphrase | KeyFile
+
+
+class KeyLocked(RefusalError):
+    """A job's key is split and has not been reassembled for this run."""
+
+
+class Vault:
+    """The sealed keys of one custodian. Only its worker thread calls in."""
+
+    def __init__(self, folder: Path, lock: Lock) -> None:
+        make_folder(folder)
+        self._folder = folder
+        self._lock = lock
+        self._open: dict[str, SecretContext] = {}
+
+    def create(self, job: str, parameters: Parameters) -> SecretContext:
+        """Make a job's key and seal it; what an interrupted earlier try left is replaced.
+
+        Raises:
+            OSError: the disk cannot be written.
+        """
+        secret = generate_keys(parameters)
+        write_atomic(self._path(job, _PUBLIC), secret.public.to_bytes())
+        write_atomic(self._path(job, _KEY), seal_key(secret, lock=self._lock), private=True)
+        self._open[job] = secret
+        return secret
+
+    def public(self, job: str) -> bytes:
+        """The public part, as it was published."""
+        return read_limited(self._path(job, _PUBLIC), max_bytes=MAX_SEALED_BYTES, what="a public key")
+
+    def secret(self, job: str) -> SecretContext:
+        """A job's secret key, opened once in this process.
+
+        Raises:
+            KeyLocked: it is split; shares must be brought together first.
+            SetupError: its file is missing.
+            SealRefused, WrongLock: it does not open.
+        """
+        held = self._open.get(job)
+        if held is None:
+            held = self._open[job] = self._unsealed(job)
+        return held
+
+    def has(self, job: str) -> bool:
+        """Whether there is a sealed key of that job."""
+        return self._path(job, _KEY).is_file()
+
+    def is_split(self, job: str) -> bool:
+        """Whether a job's key opens with shares only."""
+        return sealed_facts(self._sealed(job)).lock == _SHARES
+
+    def jobs(self) -> frozenset[str]:
+        """The jobs that have a file here."""
+        return frozenset(path.name.partition(".")[0] for path in self._folder.iterdir() if path.is_file())
+
+    def destroy(self, job: str) -> None:
+        """Overwrite and remove a job's key, and drop it from memory; nothing happens if it is gone.
+
+        Raises:
+            OSError: the disk cannot be written.
+        """
+        held = self._open.pop(job, None)
+        if held is not None:
+            held.destroy()
+        for suffix in (_KEY, _RELEASED, _PUBLIC):
+            _shred(self._path(job, suffix))
+        sync_folder(self._folder)
+
+    def split(self, job: str, *, threshold: int, holders: dict[str, Passphrase]) -> SplitKey:
+        """Replace a job's sealed key by one that only shares open; the shares are the caller's to hand out.
+
+        Raises:
+            MisuseError: that threshold is impossible.
+            SealRefused, WrongLock, SetupError: the key does not open.
+        """
+        parts = split_key(self._unsealed(job), threshold=threshold, holders=holders)
+        path = self._path(job, _KEY)
+        _overwrite(path)
+        write_atomic(path, parts.sealed, private=True)
+        return parts
+
+    def release(self, job: str, shares: list[OpenedShare]) -> None:
+        """Bring shares together and seal the key under this custodian's lock, for the next run of its process.
+
+        Raises:
+            SealRefused, ShareRefused, SharesInsufficient: they do not open it.
+        """
+        secret = reassemble_key(self._sealed(job), shares)
+        write_atomic(self._path(job, _RELEASED), seal_key(secret, lock=self._lock), private=True)
+        secret.destroy()
+
+    def _unsealed(self, job: str) -> SecretContext:
+        sealed = self._sealed(job)
+        if sealed_facts(sealed).lock != _SHARES:
+            return unseal_key(sealed, lock=self._lock)
+        released = self._path(job, _RELEASED)
+        if not released.is_file():
+            raise KeyLocked(
+                f"the key of job {job[:12]} is split; bring enough shares together with "
+                f"`fedseal custodian key reassemble {job[:12]}`"
+            )
+        secret = unseal_key(read_limited(released, max_bytes=MAX_SEALED_BYTES, what="a sealed key"), lock=self._lock)
+        _shred(released)
+        sync_folder(self._folder)
+        return secret
+
+    def _sealed(self, job: str) -> bytes:
+        path = self._path(job, _KEY)
+        if not path.is_file():
+            raise SetupError(f"{path} is missing; restore it from a backup, or let the job end")
+        return read_limited(path, max_bytes=MAX_SEALED_BYTES, what="a sealed key")
+
+    def _path(self, job: str, suffix: str) -> Path:
+        return self._folder / f"{parse_digest(job)}{suffix}"
+
+
+def lock_of(passphrase: SecretBytes | None, key_file: Path) -> Lock:
+    """What seals keys at rest: a passphrase if one is given, else the key file, made when there is none.
+
+    Raises:
+        SetupError: the key file is too short, or others may read it.
+    """
+    if passphrase is not None:
+        return Passphrase(passphrase)
+    if not key_file.exists():
+        write_atomic(key_file, new_key_file().reveal(), private=True)
+    require_private(key_file)
+    return KeyFile(SecretBytes(read_limited(key_file, max_bytes=_KEY_FILE_BYTES, what="a key file")))
+
+
+def sealed_how(folder: Path, job: str) -> str:
+    """How a job's key is sealed: "passphrase", "key file" or "shares"; empty when there is none.
+
+    Raises:
+        SealRefused: the file is not a sealed key.
+    """
+    path = folder / f"{parse_digest(job)}{_KEY}"
+    if not path.is_file():
+        return ""
+    return sealed_facts(read_limited(path, max_bytes=MAX_SEALED_BYTES, what="a sealed key")).lock
+
+
+def _shred(path: Path) -> None:
+    if path.exists():
+        _overwrite(path)
+        path.unlink()
+
+
+def _overwrite(path: Path) -> None:
+    """Write random bytes over a file's own, in place."""
+    size = path.stat().st_size
+    with path.open("r+b") as stream:
+        stream.write(secrets.token_bytes(size))
+        stream.flush()
+        os.fsync(stream.fileno())

@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from fedseal_cli import (
+    attack,
     audit,
     audit_compare,
     audit_stream,
@@ -150,6 +151,7 @@ for noun in (
     model,
     record,
     simulate,
+    attack,
     audit,
     retention,
     database,

@@ -37,6 +37,8 @@ MOST_BYTES = 8 << 30
 TIMING_COLUMNS = ("training_seconds", "overhead_seconds")
 KEPT_EVERY = 10
 """Rounds between saved states: an interruption costs at most as many."""
+SLOW_SECONDS = 20.0
+"""A round of more CPU time than this is saved at once; saving costs little beside it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,20 +99,41 @@ class Runs:
         """Rounds of all seeds that need not be run again."""
         return sum(self._rounds_done(seed) for seed in self.experiment.seeds)
 
+    def state(self, seed: int) -> State | None:
+        """Where a seed's run stands, of a finished one its end; None if it has not been saved yet."""
+        rounds = self._rounds_done(seed)
+        if not rounds:
+            return None
+        path = self._place(seed) / f"{rounds}.{TENSORS}"
+        try:
+            tensors = load_safetensors(read_limited(path, max_bytes=MOST_BYTES, what="a saved state"))
+        except SafetensorError:
+            raise self._damaged(seed, path) from None
+        names = {key.split("/")[1] for key in tensors if key.startswith("node/")}
+        return State(
+            rounds=rounds,
+            coordinator=group_of("coordinator", tensors),
+            nodes={name: group_of(f"node/{name}", tensors) for name in sorted(names)},
+        )
+
     def _run_seed(self, source: Source, seed: int, workers: Workers) -> Generator[Progress, None, None]:
         place = self._place(seed)
         place.mkdir(exist_ok=True)
         simulation = Simulation(setting=make_setting(self.experiment, source, seed), workers=workers)
-        state = self._state(seed)
+        state = self.state(seed)
         lines = self._lines(seed)[: 0 if state is None else state.rounds]
         if state is not None and len(lines) != state.rounds:
             raise self._damaged(seed, place / LINES)
         for result in simulation.rounds(state):
             lines.append(_line(seed, result))
-            if result.round % KEPT_EVERY == 0 or result.round == self.experiment.method.rounds:
+            if self._is_worth_keeping(result):
                 write_atomic(place / LINES, "".join(json.dumps(line) + "\n" for line in lines).encode())
                 _save(place, result.state)
             yield Progress(seed=seed, result=result)
+
+    def _is_worth_keeping(self, result: RoundResult) -> bool:
+        last = result.round == self.experiment.method.rounds
+        return last or result.round % KEPT_EVERY == 0 or result.training_seconds > SLOW_SECONDS
 
     def _place(self, seed: int) -> Path:
         return self.folder / f"seed-{seed}"
@@ -133,22 +156,6 @@ class Runs:
 
     def _damaged(self, seed: int, path: Path) -> ExperimentUnsuitable:
         return ExperimentUnsuitable(f"{path} is damaged; remove {self._place(seed)}, and seed {seed} is run again.")
-
-    def _state(self, seed: int) -> State | None:
-        rounds = self._rounds_done(seed)
-        if not rounds:
-            return None
-        path = self._place(seed) / f"{rounds}.{TENSORS}"
-        try:
-            tensors = load_safetensors(read_limited(path, max_bytes=MOST_BYTES, what="a saved state"))
-        except SafetensorError:
-            raise self._damaged(seed, path) from None
-        names = {key.split("/")[1] for key in tensors if key.startswith("node/")}
-        return State(
-            rounds=rounds,
-            coordinator=group_of("coordinator", tensors),
-            nodes={name: group_of(f"node/{name}", tensors) for name in sorted(names)},
-        )
 
     def _write_results(self) -> None:
         lines = [line for seed in self.experiment.seeds for line in self._lines(seed)]

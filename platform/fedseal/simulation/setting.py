@@ -61,6 +61,7 @@ class Setting:
         test: Rows to test the common model on.
         attackers: By node.
         attack: What they do.
+        poisoned: The attackers' rows while they attack, by node.
     """
 
     experiment: Experiment
@@ -71,6 +72,7 @@ class Setting:
     test: LocalData
     attackers: Mapping[str, Attacker]
     attack: Attack | None
+    poisoned: Mapping[str, JobData]
 
     @cached_property
     def method(self) -> Method:
@@ -128,10 +130,13 @@ class Setting:
         return NodeContext(
             plan=plan,
             broadcast=broadcast,
-            data=self.nodes[node],
+            data=self._rows(node, plan.round),
             local_state=local_state,
             seed=node_seed(self.job.seed, node, TRAINING_STAGE, plan.round),
         )
+
+    def _rows(self, node: str, round_index: int) -> JobData:
+        return self.poisoned.get(node, self.nodes[node]) if self.attacks_in(round_index) else self.nodes[node]
 
 
 def make_setting(experiment: Experiment, source: Source, seed: int) -> Setting:
@@ -148,13 +153,11 @@ def make_setting(experiment: Experiment, source: Source, seed: int) -> Setting:
     if experiment.protection is Protection.MASKING:
         masking_group(*counts(experiment, len(nodes)))
     attack, attackers = _attackers(experiment, tuple(nodes), seed)
-    if attack is not None:
-        nodes = {
-            name: JobData(training=attack.poison(data.training, attackers[name]), held_out=data.held_out)
-            if name in attackers
-            else data
-            for name, data in nodes.items()
-        }
+    poisoned = {
+        name: JobData(training=attack.poison(nodes[name].training, attacker), held_out=nodes[name].held_out)
+        for name, attacker in attackers.items()
+        if attack is not None
+    }
     return Setting(
         experiment=experiment,
         seed=seed,
@@ -164,6 +167,7 @@ def make_setting(experiment: Experiment, source: Source, seed: int) -> Setting:
         test=_first(join(source.test), experiment.data.test_rows),
         attackers=attackers,
         attack=attack,
+        poisoned=poisoned,
     )
 
 

@@ -58,7 +58,7 @@ def test_the_command_map_is_complete() -> None:
         model export; model verify; audit list; audit checkpoint;
         audit export; audit verify; audit prove; audit reconcile; audit stream; audit verifier; retention list;
         retention apply; retention hold; retention release; retention holds; record export; record verify; db upgrade;
-        db status
+        db status; attack list; attack show
     """
     for command in wanted.split(";"):
         assert tuple(command.split()) in COMMANDS, command

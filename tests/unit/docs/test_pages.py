@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from fedseal.simulation.experiment import load_experiment
 from fedseal_cli.app import build_command
 from fedseal_governance.audit import verifier, verify_bundle
 from fedseal_governance.datasets import load_schema
@@ -145,6 +146,8 @@ def test_yaml_samples_are_what_the_program_reads() -> None:
                 load_job(data, str(page))
             elif text.startswith("dataset:"):
                 load_schema(data, str(page))
+            elif text.startswith("experiment:"):
+                load_experiment(data, str(page))
             elif text.startswith("consent:"):
                 load_yaml(data, str(page), ConsentPart)
             else:

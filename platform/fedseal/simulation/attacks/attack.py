@@ -66,11 +66,19 @@ class NoSettings(BaseModel):
 
 
 class Attack:
-    """Base: an attacker that behaves; made as ``AttackClass(settings)``. A subclass overrides what it changes."""
+    """Base: an attacker that behaves; made as ``AttackClass(settings)``. A subclass overrides what it changes.
+
+    Attributes:
+        name: As experiments write it.
+        title: For lists.
+        reference: Its paper.
+        knows: What the attackers are granted, in a few words.
+    """
 
     name: ClassVar[str]
     title: ClassVar[str]
     reference: ClassVar[str]
+    knows: ClassVar[str]
     settings_model: ClassVar[type[BaseModel]] = NoSettings
 
     def __init__(self, settings: Any) -> None:
@@ -78,7 +86,7 @@ class Attack:
         self.settings = settings
 
     def poison(self, rows: LocalData, attacker: Attacker) -> LocalData:  # noqa: ARG002 - for overriding
-        """The attacker's training rows, changed once before training."""
+        """The attacker's training rows, as it trains on them in the rounds in which it attacks; worked out once."""
         return rows
 
     def method(self, method: Method, attacker: Attacker) -> Method:  # noqa: ARG002 - for overriding
@@ -103,6 +111,18 @@ def attack_names() -> tuple[str, ...]:
     return plugin_names(ATTACK_GROUP)
 
 
+def attack_class(name: str) -> type[Attack]:
+    """The attack's class, with what it says of itself.
+
+    Raises:
+        UnknownPlugin: Not installed here.
+    """
+    chosen = load_plugin(ATTACK_GROUP, "attack", name)
+    if not (isinstance(chosen, type) and issubclass(chosen, Attack)):
+        raise TypeError(f"the attack {name} is not a class derived from Attack")
+    return chosen
+
+
 def make_attack(name: str, settings: Mapping[str, object]) -> Attack:
     """An attack bound to an experiment's settings.
 
@@ -110,7 +130,5 @@ def make_attack(name: str, settings: Mapping[str, object]) -> Attack:
         UnknownPlugin: Not installed here.
         SettingsRefused: A setting is unknown or out of range.
     """
-    chosen = load_plugin(ATTACK_GROUP, "attack", name)
-    if not (isinstance(chosen, type) and issubclass(chosen, Attack)):
-        raise TypeError(f"the attack {name} is not a class derived from Attack")
+    chosen = attack_class(name)
     return chosen(validated_settings(chosen.settings_model, settings, what=f'attack "{name}"'))

@@ -193,9 +193,7 @@ class Averaging:
     def update_vectors(self, plan: Plan) -> tuple[VectorSpec, ...]:
         """Every party: as what vectors the weighted update travels; here as itself."""
         clip, resolution = self.settings.clip, min(self.settings.resolution, self.settings.clip)
-        return (
-            VectorSpec(name="update", length=size_of(self.shared_shapes(plan)), bound=clip, resolution=resolution),
-        )
+        return (VectorSpec(name="update", length=size_of(self.shared_shapes(plan)), bound=clip, resolution=resolution),)
 
     def message(self, context: NodeContext, local: LocalUpdate, share: float) -> Message:  # noqa: ARG002 - as above
         """Node: the values of `update_vectors`; ``share`` is the node's weight over the heaviest one, at most 1."""

@@ -18,6 +18,7 @@ from fedseal.methods.contract import (
     STATISTICS_STAGE,
     TRAINING_STAGE,
     CohortSum,
+    IndividualMethod,
     Method,
     NodeContext,
     Plan,
@@ -30,7 +31,7 @@ from fedseal.methods.statistics import Statistics
 from fedseal.methods.sums import plain_sum
 from fedseal.simulation.attacks import Attack, Attacker, make_attack
 from fedseal.simulation.errors import ExperimentUnsuitable
-from fedseal.simulation.experiment import Experiment, PartitionKind
+from fedseal.simulation.experiment import Experiment, PartitionKind, Protection
 from fedseal.simulation.partition import deal
 from fedseal.simulation.sources import Source, join, take
 from fedseal_governance.datasets import DatasetSchema
@@ -217,6 +218,11 @@ def _attackers(experiment: Experiment, names: tuple[str, ...], seed: int) -> tup
 
 def _job(experiment: Experiment, source: Source, nodes: Mapping[str, JobData], seed: int) -> JobDocument:
     method = make_method(experiment.method.name, experiment.method.settings)
+    if isinstance(method, IndividualMethod) and experiment.protection is not Protection.NONE:
+        raise ExperimentUnsuitable(
+            f'Method "{method.name}" needs each node\'s contribution by itself, which protection '
+            f"{experiment.protection.value} hides; write `protection: none`, or choose a method whose messages add up."
+        )
     return JobDocument(
         job=experiment.experiment,
         purpose=PURPOSE,
@@ -227,7 +233,7 @@ def _job(experiment: Experiment, source: Source, nodes: Mapping[str, JobData], s
         features=source.features,
         target=_target(source),
         evaluation=Evaluation(holdout=0.5),
-        protection=JobProtection.MASKING,
+        protection=JobProtection.NONE if isinstance(method, IndividualMethod) else JobProtection.MASKING,
         disclosure=method.statement.level,
         nodes=tuple(sorted(nodes)),
         minimum_cohort=min(SMALLEST_PROTECTED_COHORT, len(nodes)),

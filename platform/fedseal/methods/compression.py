@@ -5,6 +5,8 @@ its new e; D expands a message, and the coordinator expands the sum: D(sum q) = 
 C need not be linear (rounding is not), D is.
 
 Rules this module keeps:
+- Where much is left out, a step of 1 overshoots: a residual holds what was right for older models, and comes back late.
+  `server_rate` shortens the step.
 - What is clipped stays in the residual, like all that was left out.
 - The residual lives in the node's local state, and a node whose message was lost keeps the old one.
 - Random choices that everybody must make alike follow from the job's seed (and the round), by Philox.
@@ -20,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from fedseal.learning.tensors import flatten, size_of, unflatten
-from fedseal.methods.averaging import Averaging, AveragingSettings, LocalUpdate, Message
+from fedseal.learning.tensors import NamedTensors, flatten, group_of, grouped, size_of, unflatten
+from fedseal.methods.averaging import MODEL, Averaging, AveragingSettings, LocalUpdate, MeanUpdate, Message, moved
 from fedseal.methods.contract import CohortSum, NodeContext, Plan
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -32,6 +34,9 @@ class CompressionSettings(AveragingSettings):
     """Averaging, with what a message leaves out kept for the next one."""
 
     error_feedback: Annotated[bool, Field(description="a node adds to its next message what this one left out")] = True
+    server_rate: Annotated[
+        float, Field(gt=0, le=100, description="step of the coordinator (eta); below 1 where much is left out")
+    ] = 1.0
 
 
 class Compressed(Averaging):
@@ -61,6 +66,10 @@ class Compressed(Averaging):
     def mean_change(self, plan: Plan, total: CohortSum, to_mean: float) -> Mapping[str, Floats]:
         """Expand the sum."""
         return unflatten(self.expand(plan, total.values) * to_mean, self.shared_shapes(plan))
+
+    def step(self, plan: Plan, state: NamedTensors, mean: MeanUpdate) -> NamedTensors:  # noqa: ARG002 - the contract
+        """W <- w + eta times the mean update."""
+        return grouped(MODEL, moved(group_of(MODEL, state), mean.change, by=self.settings.server_rate))
 
     def size(self, plan: Plan) -> int:
         """D: coordinates of an update."""

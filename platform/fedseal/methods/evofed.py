@@ -25,7 +25,7 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from fedseal.errors import PeerFault
 from fedseal.learning.learner import ParameterRole
@@ -132,7 +132,7 @@ class EvoFed(Averaging):
     title: ClassVar[str] = "Evolution strategies: only fitness values travel (EvoFed)"
     reference: ClassVar[str] = "Rahimi et al. 2023, EvoFed (NeurIPS)"
     statement: ClassVar[DisclosureStatement] = STATEMENT
-    settings_model: ClassVar[type[EvoFedSettings]] = EvoFedSettings
+    settings_model: ClassVar[type[BaseModel]] = EvoFedSettings
 
     @property
     def length(self) -> int:

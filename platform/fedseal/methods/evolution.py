@@ -10,7 +10,8 @@ With Z the (M, width) matrix of a round's noise, M half the population, and delt
 Rules this module keeps:
 - Everyone draws the same noise: Philox keyed by SHA-256 of the job's seed and the round. The same rows serve every
   part of a partitioned model.
-- Noise is streamed in blocks of rows; N x D numbers are never held.
+- Noise is streamed in blocks of rows. Only where a round's noise is small (`KEPT_VALUES`, as 16-bit numbers) are the
+  last two rounds kept, since a round's noise is drawn once to encode and once to replay.
 - Noise is rounded to multiples of 2^-12 and summed fitness comes in whole levels, so that decoding is arithmetic of
   whole numbers, exact in float64 in whatever order a machine's linear algebra adds. That is why replicas stay equal
   to the bit. It holds while levels of one part add up to less than 2^38 in absolute value.
@@ -21,6 +22,7 @@ Reference: Rahimi et al. 2023, EvoFed (NeurIPS); mirrored sampling as usual in e
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -31,8 +33,9 @@ Floats: TypeAlias = NDArray[np.float64]
 Shaping: TypeAlias = Literal["none", "z-score", "centred-rank"]
 
 GRAIN = 4096.0  # noise is a whole number of 1/4096
-FURTHEST = 8.0  # beyond which a normal draw practically never lies; bounds the whole numbers
+FURTHEST = 7.5  # beyond which a normal draw practically never lies; bounds the whole numbers
 BLOCK_VALUES = 1 << 20
+KEPT_VALUES = 1 << 23
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,16 +56,31 @@ class Noise:
 
     def blocks(self) -> Iterator[tuple[slice, Floats]]:
         """Rows of GRAIN * Z, whole numbers in float64, some rows at a time; which rows, and the block."""
-        text = f"fedseal.evolution-noise.v1 {self.seed} {self.round}"
-        key = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big")
-        generator = np.random.Generator(np.random.Philox(key=key))
-        rows = max(1, BLOCK_VALUES // self.width)
+        if self.pairs * self.width > KEPT_VALUES:
+            yield from _drawn(self)
+            return
+        kept, rows = _kept(self), max(1, BLOCK_VALUES // self.width)
         for start in range(0, self.pairs, rows):
-            block = generator.standard_normal((min(rows, self.pairs - start), self.width))
-            np.clip(block, -FURTHEST, FURTHEST, out=block)
-            np.multiply(block, GRAIN, out=block)
-            np.rint(block, out=block)
-            yield slice(start, start + len(block)), block
+            yield slice(start, start + rows), kept[start : start + rows].astype(np.float64)
+
+
+def _drawn(noise: Noise) -> Iterator[tuple[slice, Floats]]:
+    text = f"fedseal.evolution-noise.v1 {noise.seed} {noise.round}"
+    key = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big")
+    generator = np.random.Generator(np.random.Philox(key=key))
+    rows = max(1, BLOCK_VALUES // noise.width)
+    for start in range(0, noise.pairs, rows):
+        block = generator.standard_normal((min(rows, noise.pairs - start), noise.width))
+        np.clip(block, -FURTHEST, FURTHEST, out=block)
+        np.multiply(block, GRAIN, out=block)
+        np.rint(block, out=block)
+        yield slice(start, start + len(block)), block
+
+
+@lru_cache(maxsize=2)
+def _kept(noise: Noise) -> NDArray[np.int16]:
+    """A round's noise in whole numbers, at most FURTHEST * GRAIN = 30,720."""
+    return np.concatenate([block for _, block in _drawn(noise)]).astype(np.int16)
 
 
 def parts_of(flat: Floats, count: int) -> Floats:

@@ -6,6 +6,7 @@ import pytest
 
 from fedseal.coordinator.intake import StopAsked
 from fedseal.errors import PeerFault, RefusalError
+from fedseal.methods import MethodUnsuitable
 from fedseal_crypto.certificates import CertificateRevoked
 from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.masking import Step
@@ -69,6 +70,12 @@ def test_a_job_that_cannot_run(play: Play, consortium: Consortium, job: dict[str
     attend_with(play, "zurich", policies=())
     with pytest.raises(RefusalError, match=says):
         play.submit(JobFile(**job).signed(consortium).envelope)  # type: ignore[arg-type]  # fields by name
+    assert len(play.process.audit("job.refused")) == 1
+
+
+def test_a_method_that_needs_single_contributions(play: Play, consortium: Consortium) -> None:
+    with pytest.raises(MethodUnsuitable, match="the protection masking shows the coordinator sums only"):
+        play.submit(JobFile(training_rounds=1, method="fedavg-topk").signed(consortium).envelope)
     assert len(play.process.audit("job.refused")) == 1
 
 

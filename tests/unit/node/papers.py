@@ -88,10 +88,11 @@ class JobFile:
     seed: int = 1
     purpose: str = PURPOSE
     dataset: str = DATASET
+    method: str = "fedavg"
 
     def to_yaml(self) -> bytes:
         training = f"""\
-method: {{name: fedavg, rounds: {self.training_rounds}, settings: {{local_epochs: 1, clip: 1.0}}}}
+method: {{name: {self.method}, rounds: {self.training_rounds}, settings: {{local_epochs: 1, clip: 1.0}}}}
 learner: {{name: logistic-regression, settings: {{learning_rate: 0.1, batch_size: 8}}}}
 evaluation: {{holdout: 0.3, seed: 1}}
 target: ill

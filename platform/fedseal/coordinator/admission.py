@@ -15,7 +15,7 @@ from fedseal.coordinator.job_run import SMALLEST_COHORT
 from fedseal.documents import SignedJob, read_job
 from fedseal.errors import PeerFault, RefusalError
 from fedseal.learning import learner_digest
-from fedseal.methods import programme, programme_statement
+from fedseal.methods import MethodUnsuitable, programme, programme_statement
 from fedseal.trust import Trust
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal_crypto.certificates import Party
@@ -103,7 +103,10 @@ class Admission:
         if document.protection not in AVAILABLE_PROTECTIONS:
             sentence = f"the protection {document.protection.value} is not available here; use masking"
             raise RefusalError(sentence)
-        learned = programme_statement(programme(document)).level
+        try:
+            learned = programme_statement(programme(document)).level
+        except MethodUnsuitable as error:
+            raise RefusalError(str(error)) from None
         if learned > document.disclosure:
             sentence = (
                 f"the job declares that the coordinator learns {document.disclosure.name}, but its method "

@@ -6,7 +6,6 @@ import pytest
 
 from fedseal.coordinator.intake import StopAsked
 from fedseal.errors import PeerFault, RefusalError
-from fedseal.methods import MethodUnsuitable
 from fedseal_crypto.certificates import CertificateRevoked
 from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.masking import Step
@@ -74,7 +73,7 @@ def test_a_job_that_cannot_run(play: Play, consortium: Consortium, job: dict[str
 
 
 def test_a_method_that_needs_single_contributions(play: Play, consortium: Consortium) -> None:
-    with pytest.raises(MethodUnsuitable, match="the protection masking shows the coordinator sums only"):
+    with pytest.raises(RefusalError, match="the protection masking shows the coordinator sums only"):
         play.submit(JobFile(training_rounds=1, method="fedavg-topk").signed(consortium).envelope)
     assert len(play.process.audit("job.refused")) == 1
 

@@ -50,7 +50,7 @@ CASES = {
     "evofed-128": "EvoFed, N = 128",
     "evofed-1024": "EvoFed, N = 1,024",
     "quantised": "FedAvg, 4 bits",
-    "sketch": "linear sketch",
+    "sketch": "sketch, p = 1,128",
 }
 YARDSTICK = "fedavg"
 PAPER = {"evofed-128": "> 98.8 % smaller *"}

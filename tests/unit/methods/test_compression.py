@@ -5,6 +5,7 @@ with a counter-example, so that they may only run where the coordinator sees sin
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -27,6 +28,11 @@ from fedseal.methods import (
 from fedseal.methods.compression import Compressed
 from fedseal.methods.quantised import FedAvgQuantised, QuantisedSettings
 from fedseal.methods.sketch import CountSketch
+from fedseal.simulation.engine import simulate
+from fedseal.simulation.errors import ExperimentUnsuitable
+from fedseal.simulation.experiment import load_experiment
+from fedseal.simulation.setting import make_setting
+from fedseal.simulation.sources import load_source
 from fedseal_governance.datasets import DatasetSchema
 from fedseal_governance.jobs import JobDocument, LearnerChoice, MethodChoice
 from fedseal_governance.vocabulary import Disclosure, Protection
@@ -40,6 +46,20 @@ LINEAR: tuple[tuple[str, dict[str, object]], ...] = (
     ("fedavg-subspace", {"kind": "hashed", "dimension": 7, "clip": 1e6, "error_feedback": False}),
 )
 INDIVIDUAL = ("fedavg-topk", "fedavg-sign")
+HEART = Path(__file__).parents[3] / "examples" / "heart-disease"
+EXPERIMENT = """
+experiment: topk
+seeds: [1]
+data:
+  source: files
+  schema_file: schema.yaml
+  files: {cleveland: cleveland.csv, hungary: hungary.csv, switzerland: switzerland.csv}
+  features: [age, sex, trestbps]
+partition: {kind: natural}
+method: {name: fedavg-topk, rounds: 2, settings: {top: 20}}
+learner: {name: tabular-mlp, settings: {hidden_width: 8}}
+protection: none
+"""
 numbers = st.lists(st.floats(-10, 10, width=32), min_size=DIMENSION, max_size=DIMENSION).map(np.array)
 
 
@@ -229,3 +249,19 @@ def test_methods_that_can_be_summed_are_not_of_that_kind() -> None:
         method = make_method(name, {})
         assert not isinstance(method, IndividualMethod)
         assert method.statement.level is Disclosure.SUM
+
+
+@pytest.mark.parametrize("protection", ["encoded", "masking"])
+def test_simulations_refuse_to_add_up_what_cannot_be(protection: str) -> None:
+    text = EXPERIMENT.replace("protection: none", f"protection: {protection}")
+    experiment = load_experiment(text.encode(), "experiment.yaml")
+    with pytest.raises(ExperimentUnsuitable, match="write `protection: none`"):
+        make_setting(experiment, load_source(experiment.data, HEART), 1)
+
+
+def test_simulations_hand_over_single_contributions() -> None:
+    experiment = load_experiment(EXPERIMENT.encode(), "experiment.yaml")
+    rounds = simulate(make_setting(experiment, load_source(experiment.data, HEART), 1))
+    assert [result.cohort for result in rounds] == [3, 3]
+    assert rounds[0].bytes_up == 4 * (20 + 20 + 3)
+    assert rounds[1].figures["accuracy"] > 0.4

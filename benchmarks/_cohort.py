@@ -73,7 +73,7 @@ class ServerCosts:
 
     Attributes:
         taking: Reading and checking every member's messages.
-        telling: Making and writing instructions; measured for the sample, scaled to all members.
+        telling: Making and writing instructions.
         closing: Closing steps, of which the last recovers every secret.
     """
 
@@ -113,6 +113,7 @@ class Cohort:
                     if name in scene.sample:
                         self._real_turn(name)
                     else:
+                        self._told(name)
                         self._take(self._stand_ins.answer(name))
                 self.server_costs.closing += _seconds(server.close_step)
         survivors = server.result.survivors
@@ -170,15 +171,8 @@ class Cohort:
             return b""
         if self._sent[0] is not instruction:
             self._sent = (instruction, instruction.encode())
-        spent = time.process_time() - start
-        # What is the same for all is written once; what differs is written for the sample here and counted for all.
-        same_for_all = self.server._for_all is instruction
-        self.server_costs.telling += spent if same_for_all else spent * self._members_told_for_one()
+        self.server_costs.telling += time.process_time() - start
         return self._sent[1]
-
-    def _members_told_for_one(self) -> float:
-        expected = self.server.expected
-        return len(expected) / len(expected & self.scene.sample)
 
     def _take_bytes(self, data: bytes, vector: RingVector | None = None) -> None:
         start = time.process_time()

@@ -15,7 +15,6 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 import matplotlib as mpl
 import numpy as np
@@ -23,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 mpl.use("Agg")  # no display needed; must come before pyplot
+from _rows import Row
 from matplotlib import pyplot as plt
 
 from fedseal.learning import JobData, LocalData, job_data, load_dataset, use_deterministic_torch
@@ -38,17 +38,6 @@ KINDS = ("alone", "federated", "pooled")
 METRICS = {"auc": "AUC", "accuracy": "accuracy", "calibration_error": "calibration error"}
 TOLERANCE = 0.01
 MARGIN = 0.05
-
-
-class Row(TypedDict):
-    """One row of the JSON file that every benchmark writes."""
-
-    case: str
-    metric: str
-    unit: str
-    ours: float
-    peer: float | None
-    floor: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
 """Growth: what one masked round costs a member and the coordinator as the cohort grows from ten to ten thousand.
 
-make bench-scale prints tables and writes benchmarks/out/scale.png make bench-scale JSON=FILE also writes rows
-{case, metric, unit, ours, peer, floor} SIZES=10,100,1000 make … other cohorts; 10 000 members take a few
-minutes
+    make bench-scale                 prints tables and writes benchmarks/out/scale.png
+    make bench-scale JSON=FILE       also writes rows {case, metric, unit, ours, peer, floor}
+    SIZES=10,100,1000 make bench-scale   other cohorts; 10 000 members take a few minutes
 
 Whole rounds of the real state machines with a vector of one word, so that what is measured is keys, shares,
 signatures and messages; a tenth of the members leaves before its masked vector. Up to a hundred members all are
@@ -15,8 +15,9 @@ has surviving neighbours for each member that left.
 What to expect: up to 128 members the graph is complete, so that a member does O(n) and the coordinator O(n^2).
 Above, a member has O(log n) neighbours, which is what its keys, shares and masks cost; dealing a share to each
 neighbour is one more factor of log n with a small constant. Not logarithmic: each member reads the roster's
-digests and nonces, about a hundred bytes and ten microseconds a member, because it trusts nobody to choose its
-neighbours; and the coordinator writes the nonces for each member, which at ten thousand members is its largest cost.
+digests and nonces, about a hundred bytes and four microseconds a member, because it trusts nobody to choose its
+neighbours (docs/decisions/0017-members-read-the-whole-roster.md); and the coordinator copies the nonces, which it
+encodes once, into the message for each member.
 """
 
 import json
@@ -28,11 +29,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 import matplotlib as mpl
 import numpy as np
 from _cohort import Cohort, MemberCosts, ServerCosts
+from _rows import Row
 from _stand_ins import prepare
 from rich.console import Console
 from rich.table import Table
@@ -43,7 +44,7 @@ from matplotlib.axes import Axes
 
 from fedseal_crypto.encoding import Layout, RingVector, VectorSpec
 from fedseal_crypto.masking import COMPLETE_GRAPH_LIMIT
-from fedseal_crypto.masking._keystream import Mask, apply_masks
+from fedseal_crypto.masking._keystream import MASK_KEY_SIZE, Mask, apply_masks
 from fedseal_crypto.secret import SecretBytes
 
 OUT = Path(__file__).parent / "out"
@@ -53,17 +54,6 @@ ALL_REAL = 100
 ROUNDS = 5
 WORDS = 1_000_000
 BLUE, ORANGE, GREEN, GREY = "#0b6fa4", "#d1660f", "#3b8132", "#767676"
-
-
-class Row(TypedDict):
-    """One row of the JSON file that every benchmark writes."""
-
-    case: str
-    metric: str
-    unit: str
-    ours: float
-    peer: float | None
-    floor: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,12 +121,16 @@ UP = Quantity("member: bytes up, beside the vector", "bytes", lambda g: g.member
 DOWN = Quantity("member: bytes down", "bytes", lambda g: g.member.down, "n")
 TAKING = Quantity("coordinator: taking messages", "s", lambda g: g.server.taking, "n log n")
 CLOSING = Quantity("coordinator: closing steps", "s", lambda g: g.server.closing, "n log n to n log² n")
-TELLING = Quantity("coordinator: writing instructions", "s", lambda g: g.server.telling, "n²")
+TELLING = Quantity(
+    "coordinator: writing instructions", "s", lambda g: g.server.telling, "n log n, n² in the bytes copied"
+)
 UNMASKING = Quantity(
     "coordinator: masks, 1 M parameters, extrapolated", "s", lambda g: g.server_word * WORDS, "n log n"
 )
-MEMBER = Quantity("member: all but the vector", "ms", lambda g: (g.member.neighbours + g.member.roster) * 1e3, "n")
-COORDINATOR = Quantity("coordinator: all but the vector", "s", lambda g: g.server.total, "n²")
+MEMBER = Quantity(
+    "member: all but the vector", "ms", lambda g: (g.member.neighbours + g.member.roster) * 1e3, "log² n + n"
+)
+COORDINATOR = Quantity("coordinator: all but the vector", "s", lambda g: g.server.total, "n log n to n log² n")
 QUANTITIES = (KEYS, MASKS, ROSTER, MEMBER, UP, DOWN, TAKING, CLOSING, TELLING, UNMASKING, COORDINATOR)
 
 
@@ -144,7 +138,7 @@ def measure_rates() -> Rates:
     """One mask pass and one addition over a million words."""
     layout = Layout.plan([VectorSpec(name="v", length=WORDS, bound=8, resolution=2**-18)], cohort=10)
     vector, other = RingVector.zeros(layout), RingVector.zeros(layout)
-    masks = [Mask(SecretBytes(os.urandom(32)), add=True) for _ in range(20)]
+    masks = [Mask(SecretBytes(os.urandom(MASK_KEY_SIZE)), add=True) for _ in range(20)]
     return Rates(
         mask=median_seconds(lambda: apply_masks(vector, masks)) / len(masks) / WORDS,
         add=median_seconds(lambda: vector.add_in_place(other)) / WORDS,

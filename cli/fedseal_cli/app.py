@@ -30,6 +30,7 @@ from fedseal_cli import (
     model,
     node,
     policy,
+    protection,
     simulate,
     user,
 )
@@ -137,6 +138,7 @@ for noun in (
     dataset,
     consent,
     policy,
+    protection,
     job,
     method,
     model,

@@ -36,14 +36,17 @@ def check(
 
     With --policy it judges by files and assumes that the data is registered and unchanged, that enough records
     have consent, and that the operator agrees. With --as it asks the coordinator about every node of the job.
+    It also says what a round of all nodes would withstand by these policies, or by the defaults without any.
     Exits with 3 if anybody would refuse.
     """
-    from fedseal_cli.job_check import judge_by_files, judge_by_nodes, read_job_file
+    from fedseal_cli.job_check import judge_by_files, judge_by_nodes, read_job_file, read_policies
+    from fedseal_cli.protection import cohort_row, say_cohort
     from fedseal_crypto.digests import sha256_hex
     from fedseal_governance.errors import RefusedError
 
     content, job = read_job_file(file)
-    verdicts: list[Verdict] = judge_by_files(job, policy or ())
+    rules = read_policies(policy or ())
+    verdicts: list[Verdict] = judge_by_files(job, rules)
     if as_ is not None:
         with connected(as_, passphrase_file, coordinator) as client:
             verdicts += judge_by_nodes(client.check_job(content, str(file)))
@@ -54,6 +57,7 @@ def check(
                 "job": job.job,
                 "digest": digest,
                 "allowed": all(item.allowed for item in verdicts),
+                "cohort": cohort_row(job, [item for _, item in rules]),
                 "verdicts": [verdict_row(item) for item in verdicts],
             }
         )
@@ -61,6 +65,7 @@ def check(
         say(f"{file} is a valid job: {job.job}, {job.kind.value} on {job.dataset} (digest {digest[:16]}…).")
         for verdict in verdicts:
             say_verdict(verdict)
+        say_cohort(job, [item for _, item in rules])
     refusing = [item.who for item in verdicts if not item.allowed]
     if refusing:
         raise RefusedError(f"the job is refused by {', '.join(refusing)}; change it as the reasons say.")

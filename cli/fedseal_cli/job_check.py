@@ -23,9 +23,16 @@ def read_job_file(file: Path) -> tuple[bytes, JobDocument]:
     return content, load_job(content, str(file))
 
 
-def judge_by_files(job: JobDocument, policies: Sequence[Path]) -> list[Verdict]:
+def read_policies(paths: Sequence[Path]) -> list[tuple[Path, PolicyDocument]]:
+    """Policy files and what they say."""
+    return [
+        (path, load_policy(read_limited(path, max_bytes=MAX_BYTES, what="a policy file"), str(path))) for path in paths
+    ]
+
+
+def judge_by_files(job: JobDocument, policies: Sequence[tuple[Path, PolicyDocument]]) -> list[Verdict]:
     """What each policy file makes of the job, with the facts that only a node knows assumed to be good."""
-    return [_by_file(job, path) for path in policies]
+    return [_by_file(job, path, rules) for path, rules in policies]
 
 
 def judge_by_nodes(verdicts: "pb.JobVerdicts") -> list[Verdict]:
@@ -45,8 +52,7 @@ def judge_by_nodes(verdicts: "pb.JobVerdicts") -> list[Verdict]:
     return found
 
 
-def _by_file(job: JobDocument, path: Path) -> Verdict:
-    rules = load_policy(read_limited(path, max_bytes=MAX_BYTES, what="a policy file"), str(path))
+def _by_file(job: JobDocument, path: Path, rules: PolicyDocument) -> Verdict:
     decision = decide(job, rules, _assumed_facts(job, rules))
     grounds = tuple(
         Ground(clause=item.clause, sentence=item.sentence, allowed=item.allowed) for item in decision.reasons

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fedseal.simulation.comparing import Difference
     from fedseal.simulation.runs import Runs
 
-EXAMPLE = "fedseal simulate examples/fashion-mnist/fedavg.yaml"
+EXAMPLE = "fedseal simulate run examples/fashion-mnist/fedavg.yaml"
 
 
 class _RunByDefault(TyperGroup):

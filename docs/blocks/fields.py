@@ -81,7 +81,7 @@ def _default(info: FieldInfo) -> str:
     if value is PydanticUndefined or value is None:
         return "none"
     if isinstance(value, BaseModel):
-        return code(", ".join(f"{name}: {_yaml(item)}" for name, item in value))
+        return code(", ".join(f"{name}: {_yaml(item)}" for name, item in value if item is not None))
     return code(_yaml(value))
 
 

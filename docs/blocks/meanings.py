@@ -21,6 +21,15 @@ POLICY: Mapping[str, str] = {
     "protection.allowed": "a job must use one of these. This version runs `masking` only; `none` needs `INDIVIDUAL`",
     "protection.coordinator_may_learn": "the most that a job may disclose, `SUM` being least",
     "protection.minimum_cohort": "fewest sites whose sum may be released; 3 or more unless only `none` is allowed",
+    "protection.corrupted_fraction": "share of a round's sites assumed to collude with the coordinator, one at least; "
+    "below ten sites just under a third at least. More makes the threshold higher",
+    "protection.dropout_fraction": "share that may leave within a round; shapes rounds of more than 128 sites. With "
+    "fewer, the number that may leave follows from the threshold. `corrupted_fraction` plus twice this is at most 0.9",
+    "protection.history": "which sums may be released beside earlier ones, see [history](#history)",
+    "protection.history.scope": "which earlier sums count: those of the job over the same `model`, all of the same "
+    "`job`, or all over the same `dataset` here",
+    "protection.history.minimum_difference": "two such sums are over the same sites or differ by at least this many; "
+    "if left out, the minimum cohort",
     "privacy": "differential privacy: `{mechanism: none}`, or all three figures of a budget",
     "privacy.mechanism": "`none`: no noise is asked for",
     "privacy.epsilon_per_job": "most that one job may spend. This version has no mechanism: a budget refuses every job",
@@ -96,7 +105,8 @@ COORDINATOR: Mapping[str, str] = {
     "offer_seconds": "how long nodes may take to answer an offered job",
     "gather_seconds": "how long a round waits for a node that accepted the job and has not been seen since",
     "return_seconds": "how long the next round waits for a node that left during the last one",
-    "patience_seconds": "how long a job waits for its minimum cohort before it fails",
+    "patience_seconds": "how long a job waits for its minimum cohort before it fails, and a round in its last step for "
+    "answers without which it is lost",
     "reconnect_grace_seconds": "how long a broken connection may take to come back within a round",
     "retry_pause_seconds": "pause before a failed round is tried again",
     "maximum_attempts": "attempts at one round before the job fails",

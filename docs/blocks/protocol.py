@@ -4,11 +4,15 @@ from collections.abc import Callable, Mapping
 
 from blocks.markdown import code, table
 
-from fedseal.coordinator.job_run import CORRUPTED_FRACTION, DROPOUT_FRACTION, SMALLEST_COHORT
+from fedseal.coordinator.job_run import SMALLEST_COHORT
 from fedseal.wire import limits
+from fedseal_crypto.encoding import VectorSpec
+from fedseal_crypto.masking import CohortRequest, choose_parameters, describe_parameters
 from fedseal_crypto.masking import _wire as wire
-from fedseal_crypto.masking import choose_parameters
+from fedseal_crypto.masking._thresholds import smallest_sum
+from fedseal_governance.policy import DEFAULT_CORRUPTED_FRACTION, DEFAULT_DROPOUT_FRACTION
 
+_DESCRIBED = (10, 100, 500)
 _SIZES = (3, 4, 5, 6, 8, 10, 20, 50, 100, 128, 200, 500)
 
 # In the order in which `_wire_write` writes them. A test compares the sizes with real messages.
@@ -47,8 +51,10 @@ _LIMITS = (
 def _parameters() -> str:
     rows = []
     for size in _SIZES:
-        group = choose_parameters(size, corrupted_fraction=CORRUPTED_FRACTION, dropout_fraction=DROPOUT_FRACTION)
-        smallest = max(group.threshold, SMALLEST_COHORT, group.corrupted + 2)
+        group = choose_parameters(
+            size, corrupted_fraction=DEFAULT_CORRUPTED_FRACTION, dropout_fraction=DEFAULT_DROPOUT_FRACTION
+        )
+        smallest = smallest_sum(threshold=group.threshold, minimum_cohort=SMALLEST_COHORT, corrupted=group.corrupted)
         rows.append(
             (
                 size,
@@ -60,6 +66,31 @@ def _parameters() -> str:
             )
         )
     header = ("members *n*", "may collude *c*", "neighbours", "threshold *t*", "may leave", "smallest sum")
+    return table(header, rows)
+
+
+def _numbers() -> str:
+    vector = VectorSpec(name="update", length=1_000_000, bound=1.0, resolution=2**-15)
+    columns = [
+        describe_parameters(
+            CohortRequest(
+                members=members,
+                corrupted_fraction=DEFAULT_CORRUPTED_FRACTION,
+                dropout_fraction=DEFAULT_DROPOUT_FRACTION,
+                minimum_cohort=SMALLEST_COHORT,
+                vector=vector,
+            )
+        )
+        for members in _DESCRIBED
+    ]
+    rows = []
+    for same in zip(*columns, strict=True):
+        shown = [f"{item.value:.4g}" if isinstance(item.value, float) else str(item.value) for item in same]
+        formulas = list(dict.fromkeys(item.formula for item in same))
+        sources = list(dict.fromkeys(item.source for item in same))
+        name = f"{same[0].name} *{same[0].symbol}*" if same[0].symbol else same[0].name
+        rows.append((name, *shown, same[0].unit, "; sparse: ".join(formulas), "; sparse: ".join(sources)))
+    header = ("number", *(f"*n* = {members}" for members in _DESCRIBED), "unit", "formula", "source")
     return table(header, rows)
 
 
@@ -80,6 +111,7 @@ def _wire_limits() -> str:
 
 BLOCKS: Mapping[str, Callable[[], str]] = {
     "masking-parameters": _parameters,
+    "masking-numbers": _numbers,
     "masking-messages": _messages,
     "wire-limits": _wire_limits,
 }

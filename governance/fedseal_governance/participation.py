@@ -5,12 +5,10 @@ Rules kept here:
 1. A job is accepted or refused once; the decision is repeated, not made again.
 2. An attempt is recorded before anything of it leaves the node, and never begun a second time. When a newer attempt
    of a round begins, the older ones that were not released are abandoned for good.
-3. Two sums over the same broadcast of a job may not differ by fewer sites than the minimum cohort, else their
-   difference would show what those few contributed (`isolating_sum`).
-4. Which records went into an attempt is kept at the node alone, once for each different set.
+3. Which records went into an attempt is kept at the node alone, once for each different set.
 
 Each function works in the caller's session; the log entries beside the changes are the caller's, who knows more about
-them. Left out here: sums over equal broadcasts of two different jobs.
+them. Left out here: what one sum may reveal beside another (`fedseal_governance.history`).
 """
 
 import json
@@ -289,28 +287,6 @@ def records_used(session: Session, key: RoundKey) -> frozenset[str]:
     row = _attempt(session, key)
     stored = None if row.snapshot is None else session.get(SnapshotRow, row.snapshot)
     return frozenset() if stored is None else frozenset(json.loads(zlib.decompress(stored.pseudonyms)))
-
-
-def isolating_sum(session: Session, key: RoundKey, *, survivors: Collection[str], minimum: int) -> AttemptRow | None:
-    """An earlier sum whose difference to one over ``survivors`` would isolate fewer sites than ``minimum``.
-
-    Compared are all other attempts of the job over the same broadcast for which survivors were noted, whether or not
-    their sum was opened in the end: this node cannot know.
-
-    Raises:
-        NotFound: the attempt was not begun here.
-    """
-    row = _attempt(session, key)
-    sites = frozenset(survivors)
-    query = (
-        select(AttemptRow)
-        .where(AttemptRow.job == row.job, AttemptRow.broadcast == row.broadcast, AttemptRow.survivors != "[]")
-        .order_by(AttemptRow.begun_at, AttemptRow.attempt)
-    )
-    for other in session.scalars(query):
-        if other is not row and 0 < len(sites ^ frozenset(json.loads(other.survivors))) < minimum:
-            return other
-    return None
 
 
 def note_survivors(session: Session, key: RoundKey, survivors: Collection[str]) -> None:

@@ -5,7 +5,7 @@ Migrations and tests need that; a party's own code imports the modules that it u
 
 from sqlalchemy import MetaData
 
-from fedseal_governance import members, participation
+from fedseal_governance import history, members, participation
 from fedseal_governance.audit import tables as audit_tables
 from fedseal_governance.columns import Base
 from fedseal_governance.consent import tables as consent_tables
@@ -17,6 +17,7 @@ MODULES = (
     audit_tables,
     consent_tables,
     dataset_tables,
+    history,
     members,
     participation,
     policy_tables,

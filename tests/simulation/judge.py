@@ -13,6 +13,7 @@ Failure, each with its kind:
 - `two sums`: of one round's input two sums could be opened by a coordinator that kept everything that was ever sent,
   even if c members gave it their shares; or two sums over one broadcast could be opened (without their help) whose
   contributors are neither the same nor at least the minimum apart;
+- `broken word`: a member reveals shares for an attempt that it has declared, or declares afterwards, given up;
 - `two stories`: one member is given two different instructions for one step of one attempt;
 - `honest refused`: a party refuses what an honest party sent in the attempt that both are in, for another reason than
   that it came too late; or a refusal changes the state of who refused;
@@ -64,6 +65,7 @@ class Failure(StrEnum):
     BOTH_KINDS = "both kinds"
     REUSE = "reuse"
     TWO_SUMS = "two sums"
+    BROKEN_WORD = "broken word"
     TWO_STORIES = "two stories"
     HONEST_REFUSED = "honest refused"
     DEADLOCK = "deadlock"
@@ -114,7 +116,8 @@ class Judge:
     _stories: dict[tuple[Key, str, str], bytes] = field(default_factory=dict)
     _unique: dict[bytes, str] = field(default_factory=dict)
     _mask_keys: dict[bytes, Key] = field(default_factory=dict)
-    _streams: set[tuple[str, bytes, bytes]] = field(default_factory=set)
+    _given_up: set[tuple[ClientId, bytes]] = field(default_factory=set)
+    _streams: set[tuple[str, bytes, int]] = field(default_factory=set)
 
     # -- what is sent ----------------------------------------------------------------------------------
 
@@ -135,6 +138,8 @@ class Judge:
         if isinstance(message, Advertisement):
             for name in ("mask_key", "channel_key", "commitment", "graph_commitment"):
                 self._used_once(getattr(message, name), f"{name} of {client} in attempt {key}")
+            self._given_up.update((client, context) for context in message.abandoned)
+            self._check_word(client)
         elif isinstance(message, MaskedInput) and plain is not None:
             attempt.inputs[client] = plain
         elif isinstance(message, Unmasking):
@@ -147,12 +152,18 @@ class Judge:
 
     def _shares_revealed(self, key: Key, attempt: Attempt, message: Unmasking) -> None:
         attempt.revealers.add(message.client)
+        self._check_word(message.client)
         for kind, shares in (("self-mask", message.self_mask), ("pairwise", message.pairwise)):
             for share in shares:
                 if attempt.kinds.setdefault(share.owner, kind) != kind:
                     owner = attempt.parameters.roster[share.owner]
                     raise SimulationFailed(Failure.BOTH_KINDS, f"{message.client} reveals the other kind of {owner}")
         self._check_two_sums(key)
+
+    def _check_word(self, client: ClientId) -> None:
+        for key, attempt in self.attempts.items():
+            if client in attempt.revealers and (client, attempt.parameters.context0()) in self._given_up:
+                raise SimulationFailed(Failure.BROKEN_WORD, f"{client} has given up {key}, for which it reveals shares")
 
     # -- what is refused -------------------------------------------------------------------------------
 
@@ -169,14 +180,14 @@ class Judge:
 
     # -- keys ------------------------------------------------------------------------------------------
 
-    def stream_used(self, key: bytes, nonce: bytes) -> None:
+    def stream_used(self, key: bytes, place: int) -> None:
         """A keystream is about to be made."""
         actor, attempt = self.actor
         digest = hashlib.sha256(key).digest()
         if self._mask_keys.setdefault(digest, attempt) != attempt:
             raise SimulationFailed(Failure.REUSE, f"a mask key of attempt {self._mask_keys[digest]} in {attempt}")
         if actor.startswith("node"):
-            use = (actor, digest, nonce)
+            use = (actor, digest, place)
             if use in self._streams:
                 raise SimulationFailed(Failure.REUSE, f"{actor} uses a key and nonce twice in attempt {attempt}")
             self._streams.add(use)

@@ -143,7 +143,8 @@ class NodeProgram:
                 attempt.part = Part.GIVEN_UP
         stored[key] = StoredAttempt(parameters)
         self._site("advertise", "before sending")
-        given_up = [a.parameters.context0() for k, a in stored.items() if k[0] == key[0] and a.part is Part.GIVEN_UP]
+        declared_parts = {Part.GIVEN_UP, Part.RELEASED} if self._sabotaged(Sabotage.DECLARE_ALL) else {Part.GIVEN_UP}
+        given_up = [a.parameters.context0() for k, a in stored.items() if k[0] == key[0] and a.part in declared_parts]
         self._around.judge.actor = (self._name, key)
         limits = LIMITS if parameters.neighbours is None else SPARSE_LIMITS
         self._client = MaskingClient(parameters, identity_of(self._name), self._around.members, limits, self._entropy)
@@ -211,8 +212,8 @@ class NodeProgram:
             parameters = stored.parameters
             declared = client.roster_abandonments(parameters.context0())
             if not attempt_is_dead(
-                len(declared),
-                holders=len(parameters.roster),
+                declared,
+                holders=frozenset(parameters.roster),
                 corrupted=parameters.corrupted,
                 threshold=parameters.threshold,
             ):

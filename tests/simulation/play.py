@@ -153,9 +153,9 @@ def _watched(judge: Judge) -> Iterator[None]:
     """Show the judge every keystream and every sealing that the real code makes."""
     make_stream = _keystream.keystream_encryptor
 
-    def watched_stream(key: bytes, nonce: bytes) -> Any:
-        judge.stream_used(key, nonce)
-        return make_stream(key, nonce)
+    def watched_stream(key: bytes, place: int) -> Any:
+        judge.stream_used(key, place)
+        return make_stream(key, place)
 
     def watched_seal(key: bytes, plain: bytes, associated: bytes) -> bytes:
         judge.sealed(key)

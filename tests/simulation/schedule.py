@@ -46,6 +46,7 @@ class Sabotage(StrEnum):
     ENTER_AGAIN = "a restarted node enters the attempt that it was in before"
     IGNORE_OPEN_ATTEMPTS = "a node contributes again although an older attempt may still be opened"
     RELEASE_BEFORE_STORING = "a node reveals shares before it has stored that"
+    DECLARE_ALL = "a node declares also those attempts given up for which it has revealed shares"
     COUNT_TWICE = "the coordinator adds a vector that arrives twice once more"
     REVEAL_BOTH = "a node reveals both kinds of share"
     IGNORE_HISTORY = "a node confirms survivors whatever earlier sums it took part in"

@@ -39,7 +39,7 @@ from fedseal_crypto.masking import (
     choose_parameters,
     run_round,
 )
-from fedseal_crypto.masking._keystream import Mask, apply_masks
+from fedseal_crypto.masking._keystream import MASK_KEY_SIZE, Mask, apply_masks
 from fedseal_crypto.masking._labels import Usage, derive_key, label
 from fedseal_crypto.masking._shamir import split_secret
 from fedseal_crypto.masking._shares import channel_key, pair_mask_key, self_mask_commitment, self_mask_key
@@ -133,7 +133,7 @@ def keystream_vectors() -> list[Json]:
     }
     out: list[Json] = []
     for name, shape in shapes.items():
-        vector, key = RingVector.zeros(shape), hashlib.sha256(name.encode()).digest()
+        vector, key = RingVector.zeros(shape), hashlib.sha256(name.encode()).digest()[:MASK_KEY_SIZE]
         apply_masks(vector, [Mask(SecretBytes(key), add=True)])
         raw = vector.to_bytes()
         out.append(

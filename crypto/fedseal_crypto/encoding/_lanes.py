@@ -11,9 +11,13 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from fedseal_crypto.encoding._noise import Noise
 from fedseal_crypto.encoding._ring import RunView, Words
 
-_BLOCK = 1 << 14  # values: four float64 scratch arrays of this length are half a megabyte
+_BLOCK = 1 << 15  # values: scratch arrays and noise for one block are three quarters of a megabyte
+_SHIFT = 1.5 * 2.0**52
+_SHIFTED_BITS = int(np.float64(_SHIFT).view(np.int64))
+_ENOUGH_BITS = 24  # of a fraction, for the quick way
 
 
 @final
@@ -54,42 +58,59 @@ class _Rounder:
 
     A value is scaled to a whole number of 2^-F steps, M steps and a random number below 2^F are added, and
     the lowest F bits are dropped: it goes up with the probability of its fraction, and a whole number stays
-    itself. F is 32 for up to 2^29 levels, and less as levels take more of the 64 bits, down to 10 at 2^51.
+    itself. F is 32 for up to 2^18 levels and no less than 24 up to 2^26, then 32 again up to 2^29, and less as
+    levels take more of the 64 bits, down to 9 at 2^51.
+
+    The quick way to a whole number is to add 1.5 * 2^52, which leaves it in the lowest bits of the float; that
+    has room for 51 bits. Beyond, a conversion, which no machine instruction does four at a time, has 62.
     """
 
     def __init__(self, job: LaneValues, generator: np.random.Generator) -> None:
         self._job = job
-        self._generator = generator
+        self._noise = Noise(generator)
         self._value = np.empty(_BLOCK, np.float64)
         self._level = np.empty(_BLOCK, np.int64)
-        self._fraction_bits = min(32, 62 - (2 * job.levels).bit_length())
+        level_bits = job.levels.bit_length()
+        self._quick = 50 - level_bits >= _ENOUGH_BITS
+        bits = min(32, 50 - level_bits if self._quick else 61 - level_bits)
+        self._fraction_bits = bits
+        self._zero = (job.levels << bits) - (_SHIFTED_BITS if self._quick else 0)
+        # Dividing by step / 2^F is dividing by the step and then scaling exactly. A power of two has an exact
+        # inverse, and multiplying is quicker.
+        step = job.step * 2.0**-bits
+        self._inverse = 1 / step if math.frexp(step)[0] == 0.5 else None
+        self._step = step
         self.clipped = 0
 
     def levels(self, values: NDArray[Any]) -> NDArray[np.int64] | None:
         """The levels of one block, or None if a value is not finite."""
-        value, level = self._value[: values.size], self._level[: values.size]
-        np.copyto(value, values)
-        low, high = float(value.min()), float(value.max())
+        low, high = float(values.min()), float(values.max())
         # min and max propagate NaN, so these two tests see every value.
         if not (math.isfinite(low) and math.isfinite(high)):
             return None
-        job, shift = self._job, self._fraction_bits
-        if high > job.bound or low < -job.bound:
-            self.clipped += int(np.count_nonzero(np.abs(value) > job.bound))
-            np.clip(value, -job.bound, job.bound, out=value)
-        # Dividing by step / 2^F is dividing by the step and then scaling exactly.
-        np.divide(value, job.step * 2.0**-shift, out=value)
-        np.copyto(level, value, casting="unsafe")
-        level += job.levels << shift
-        level += self._random(values.size, shift)
-        level >>= shift
+        value, bound = self._value[: values.size], self._job.bound
+        np.copyto(value, values)
+        if high > bound or low < -bound:
+            self.clipped += int(np.count_nonzero(np.abs(value) > bound))
+            np.clip(value, -bound, bound, out=value)
+        if self._inverse is None:
+            np.divide(value, self._step, out=value)
+        else:
+            np.multiply(value, self._inverse, out=value)
+        level = self._whole(value)
+        level += self._zero
+        level += self._noise.below(self._fraction_bits, values.size)
+        level >>= self._fraction_bits
         return level
 
-    def _random(self, size: int, bits: int) -> NDArray[np.uint32]:
-        """Uniform numbers of up to 32 bits; straight from the bit generator, which is the quickest."""
-        raw: NDArray[np.uint64] = self._generator.bit_generator.random_raw((size + 1) // 2)
-        words = raw.view(np.uint32)[:size]
-        return words if bits == 32 else np.right_shift(words, np.uint32(32 - bits))
+    def _whole(self, value: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Whole numbers, too large by `_SHIFTED_BITS` if they came the quick way."""
+        if self._quick:
+            np.add(value, _SHIFT, out=value)
+            return value.view(np.int64)
+        level = self._level[: value.size]
+        np.copyto(level, value, casting="unsafe")
+        return level
 
 
 def encode_lanes(

@@ -10,7 +10,8 @@ Rules it keeps:
   its digest is bound into every key of a round.
 - A value outside the bound is clipped and counted, never wrapped; a value that is not finite is refused.
 - Rounding is stochastic and unbiased: a value between two levels goes to either with the probability that
-  makes the mean right (Gupta et al., ICML 2015, section 3), to within 2^-32 of a step.
+  makes the mean right (Gupta et al., ICML 2015, section 3), to within 2^-24 of a step for up to 2^37 levels and
+  2^-9 at 2^51.
 - Every contribution adds 1 to a hidden 64-bit check word. A sum whose check word is not the number of
   contributions, or with a lane out of range, is refused: masks that did not cancel pass with probability
   2^-64.

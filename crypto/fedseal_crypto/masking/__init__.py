@@ -9,7 +9,9 @@ against members that lie about their data, does not hide the sum, and cannot for
 """
 
 from fedseal_crypto.masking._client import MaskingClient
+from fedseal_crypto.masking._describe import Chosen, CohortRequest, describe_parameters
 from fedseal_crypto.masking._errors import (
+    AbandonmentsInvalid,
     AlreadyAnswered,
     CallOutOfOrder,
     CohortTooSmall,
@@ -90,15 +92,18 @@ __all__ = [
     "SERVER_TRANSITIONS",
     "SPARSE_CLIENT_TRANSITIONS",
     "SPARSE_SERVER_TRANSITIONS",
+    "AbandonmentsInvalid",
     "Advertisement",
     "AlreadyAnswered",
     "Blame",
     "CallOutOfOrder",
+    "Chosen",
     "ClientEvent",
     "ClientId",
     "ClientLimits",
     "ClientMessage",
     "ClientState",
+    "CohortRequest",
     "CohortTooSmall",
     "Confirmation",
     "Confirmations",
@@ -156,5 +161,6 @@ __all__ = [
     "attempt_is_dead",
     "choose_parameters",
     "decode_message",
+    "describe_parameters",
     "run_round",
 ]

@@ -37,6 +37,7 @@ from fedseal_crypto.masking._client_steps import (
     build_masked_input,
     build_unmasking,
     open_delivery,
+    sorted_abandonments,
 )
 from fedseal_crypto.masking._errors import AlreadyAnswered, CallOutOfOrder, ParametersInvalid, Violation
 from fedseal_crypto.masking._limits import ClientLimits, check_strength
@@ -140,9 +141,13 @@ class MaskingClient:
 
         Args:
             abandoned: First contexts of earlier attempts of this round that this node promises never to
-                unmask.
+                unmask; at most 64 distinct ones.
+
+        Raises:
+            AbandonmentsInvalid: There are more, or one is no context; nothing changed.
         """
         after = self._after(ClientEvent.ADVERTISE)
+        abandoned = sorted_abandonments(abandoned)
         secrets = new_secrets(self._entropy, sparse=self._parameters.neighbours is not None)
         own = build_advertisement(self._parameters, self._identity, self._name, secrets, abandoned)
         self._enter(after, Advertised(secrets, own))

@@ -7,6 +7,7 @@ from fedseal_crypto.encoding import RingMismatch, RingVector
 from fedseal_crypto.identity import Entropy, IdentityKey
 from fedseal_crypto.masking._client_memory import Confirmed, Secrets, Shared
 from fedseal_crypto.masking._errors import (
+    AbandonmentsInvalid,
     CohortTooSmall,
     DuplicateMember,
     SharesRefused,
@@ -26,7 +27,7 @@ from fedseal_crypto.masking._messages import (
     ShareDelivery,
     Unmasking,
 )
-from fedseal_crypto.masking._parameters import ClientId, MemberIndex, RoundParameters
+from fedseal_crypto.masking._parameters import DIGEST_SIZE, MAXIMUM_ABANDONED, ClientId, MemberIndex, RoundParameters
 from fedseal_crypto.masking._session import Session
 from fedseal_crypto.masking._shamir import split_secret
 from fedseal_crypto.masking._shares import (
@@ -39,6 +40,23 @@ from fedseal_crypto.masking._shares import (
 )
 from fedseal_crypto.masking._states import Step
 from fedseal_crypto.secret import SecretBytes
+
+
+def sorted_abandonments(contexts: Iterable[bytes]) -> tuple[bytes, ...]:
+    """The contexts as an advertisement lists them.
+
+    Raises:
+        AbandonmentsInvalid: More than receivers read, or one that is no context.
+    """
+    distinct = tuple(sorted(set(contexts)))
+    if len(distinct) > MAXIMUM_ABANDONED:
+        raise AbandonmentsInvalid(
+            f"{len(distinct)} attempts of this round were given up; an advertisement names at most "
+            f"{MAXIMUM_ABANDONED}. End the job: a round that failed so often will not be completed."
+        )
+    if any(len(context) != DIGEST_SIZE for context in distinct):
+        raise AbandonmentsInvalid(f"an abandoned attempt is named by its first context, {DIGEST_SIZE} bytes.")
+    return distinct
 
 
 def build_advertisement(
@@ -59,7 +77,7 @@ def build_advertisement(
         channel_key=secrets.channel.public,
         commitment=self_mask_commitment(secrets.seed, context0, name),
         graph_commitment=b"" if nonce is None else graph_commitment(nonce.reveal(), context0, name),
-        abandoned=tuple(sorted(set(abandoned))),
+        abandoned=abandoned,
         signature=b"",
     )
     return replace(unsigned, signature=identity.sign(unsigned.signed()))

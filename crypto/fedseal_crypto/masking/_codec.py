@@ -80,6 +80,15 @@ class Reader:
             raise self.malformed(f"{name} is not printable ASCII")
         return text
 
+    @property
+    def position(self) -> int:
+        """How many bytes have been taken."""
+        return self._at
+
+    def since(self, position: int) -> bytes:
+        """What was taken since then."""
+        return self._data[position : self._at]
+
     def finish(self) -> None:
         """Check that nothing is left."""
         if self._at != len(self._data):

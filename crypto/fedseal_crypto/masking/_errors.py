@@ -3,6 +3,7 @@
     CryptoError
     ├── MisuseError
     │   ├── ParametersInvalid     numbers that cannot describe a round
+    │   ├── AbandonmentsInvalid   more abandoned attempts than an advertisement can name
     │   └── CallOutOfOrder        our own code called a step that the state does not allow
     ├── PeerError
     │   ├── MessageMalformed      bytes that are no message of this protocol
@@ -24,6 +25,10 @@ class ParametersInvalid(MisuseError):
 
 class CallOutOfOrder(MisuseError):
     """A step was called in a state that does not allow it; the transition table says which do."""
+
+
+class AbandonmentsInvalid(MisuseError):
+    """The attempts that a member wants to give up do not fit into an advertisement."""
 
 
 class MessageMalformed(PeerError):

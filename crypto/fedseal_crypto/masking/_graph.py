@@ -9,8 +9,9 @@ Reference: Bell et al., CCS 2020, section 3; commit and reveal instead of their 
 neighbours.
 """
 
+import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -38,9 +39,16 @@ class Graph:
     degree: int | None
     ring: tuple[MemberIndex, ...]
     positions: tuple[int, ...]
+    _found: dict[MemberIndex, tuple[MemberIndex, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     def neighbours(self, member: MemberIndex) -> tuple[MemberIndex, ...]:
         """The member's neighbours, sorted."""
+        found = self._found.get(member)
+        if found is None:
+            found = self._found[member] = self._find(member)
+        return found
+
+    def _find(self, member: MemberIndex) -> tuple[MemberIndex, ...]:
         if self.degree is None:
             return tuple(other for other in self.ring if other != member)
         here, reach = self.positions[member], self.degree // 2
@@ -94,7 +102,8 @@ def _shuffled(size: int, seed: bytes) -> tuple[MemberIndex, ...]:
     key = derive_key(seed, Usage.GRAPH_STREAM, context=label(Usage.GRAPH_STREAM))
     stream = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor().update(bytes(size * _DRAW_BYTES))
     order = [MemberIndex(i) for i in range(size)]
+    draws = [high << 64 | low for high, low in struct.iter_unpack(">QQ", stream)]
     for i in range(size - 1, 0, -1):
-        j = int.from_bytes(stream[i * _DRAW_BYTES : (i + 1) * _DRAW_BYTES], "big") % (i + 1)
+        j = draws[i] % (i + 1)
         order[i], order[j] = order[j], order[i]
     return tuple(order)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 
-from fedseal_crypto.masking._members import to_bitmap
 from fedseal_crypto.masking._messages import (
     Confirmations,
     Openings,
@@ -28,8 +27,7 @@ def message_for_all(progress: Progress, received: Received) -> ServerMessage | N
         case Step.SHARE if not progress.sparse:
             return Roster(context0=progress.context0, advertisements=tuple(progress.advertisements.values()))
         case Step.CONFIRM:
-            bitmap = to_bitmap(progress.survivors, len(progress.parameters.roster))
-            return Survivors(context=progress.context, survivors=bitmap)
+            return Survivors(context=progress.context, survivors=progress.survivors_bitmap)
         case Step.UNMASK if not progress.sparse:
             return _confirmations(progress, received, frozenset(received.confirmations))
         case _:

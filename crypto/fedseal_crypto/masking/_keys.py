@@ -18,8 +18,18 @@ KEY_SIZE = 32
 TAG_SIZE = 16
 _FIELD = 2**255 - 19
 _ZERO_NONCE = bytes(12)
-# Any scalar will do: a low-order point times a clamped scalar is zero, whatever the scalar.
-_PROBE = X25519PrivateKey.from_private_bytes(bytes(range(KEY_SIZE)))
+# The u-coordinates below 2^255 - 19 of the points of order 1, 2, 4 and 8 on the curve and its twist:
+# https://cr.yp.to/ecdh.html, "How do I validate Curve25519 public keys?". Whoever agrees would notice them by an
+# all-zero result; the server, which agrees on nothing, looks them up.
+_LOW_ORDER = frozenset(
+    {
+        0,
+        1,
+        325606250916557431795983626356110631294008115727848805560023387167927233504,
+        39382357235489614581723060781553021112529911719440698176882885853963445705823,
+        _FIELD - 1,
+    }
+)
 
 
 class PublicKeyInvalid(PeerError):
@@ -66,7 +76,8 @@ def check_public_key(public: bytes) -> None:
     """
     if not is_canonical(public):
         raise PublicKeyInvalid("an X25519 public key is 32 bytes below 2^255 - 19.")
-    _agree(_PROBE, public)
+    if int.from_bytes(public, "little") in _LOW_ORDER:
+        raise PublicKeyInvalid("the X25519 public key is of low order; whoever made it knows every result.")
 
 
 def is_canonical(public: bytes) -> bool:

@@ -1,15 +1,19 @@
-"""The masks: AES-256 keystreams, added into or taken out of a ring vector block by block.
+"""The masks: AES-128 keystreams, added into or taken out of a ring vector block by block.
 
-The mask of a key is its keystream read as little-endian machine words, run after run. Within a run, segment j
-(2 MiB of keystream) is AES-256 in counter mode with the initial counter block
-`run index (4 bytes) | j (8 bytes) | 00000002`, big-endian. That is exactly what AES-GCM encrypts with under
-the nonce `run index | j`, and this module asks the library for GCM, because its kernel is the faster one on
-current processors; the tag is never made. A 24-bit word takes 4 bytes of keystream and drops the highest.
+A mask key is 28 bytes: an AES-128 key and a 12-byte salt. The mask is the keystream read as little-endian
+machine words, run after run. Within a run, segment j (2 MiB of keystream) is AES-128 in counter mode with the
+initial counter block `nonce | 00000002`, where the nonce is the salt XOR `run index (4 bytes) | j (8 bytes)`,
+big-endian, as TLS 1.3 makes its record nonces. That is exactly what AES-GCM encrypts with under that nonce, and
+this module asks the library for GCM, because its kernel is the faster one on current processors; the tag is
+never made. A 24-bit word takes 4 bytes of keystream and drops the highest.
 
 Rules it keeps: a key masks one vector and is then forgotten; a (key, nonce) pair gives at most 2 MiB, far
-below the 64 GB at which GCM's 32-bit counter would repeat; a block of the vector stays in cache while all
-masks are added to it.
-References: NIST SP 800-38D; RFC 3686 for counter mode. Measured here: see benchmarks/masking.py.
+below the 64 GB at which GCM's 32-bit counter would repeat; the salt is secret and differs from mask to mask, so
+that one search through 2^128 keys cannot be aimed at all masks of a federation at once; a block of the vector
+stays in cache while all masks are added to it.
+References: NIST SP 800-38D; RFC 3686 for counter mode; RFC 8446, section 5.3, for the nonce; Bellare and
+Tackmann, "The Multi-User Security of Authenticated Encryption", CRYPTO 2016, for what it is good for. Measured:
+see benchmarks/masking.py.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +28,10 @@ from numpy.typing import NDArray
 from fedseal_crypto.encoding._ring import BLOCK_BYTES, RingVector, RunView, Words, block_ranges
 from fedseal_crypto.secret import SecretBytes
 
+MASK_KEY_SIZE = 28
 SEGMENT_BYTES = 2 << 20
+_AES_KEY_SIZE = 16
+_NONCE_SIZE = 12
 _BLOCKS_PER_SEGMENT = SEGMENT_BYTES // BLOCK_BYTES
 _TAIL = 16  # the library asks for room for one more cipher block
 _ZEROS = bytes(BLOCK_BYTES)
@@ -37,7 +44,7 @@ class Mask:
     """One keystream and what to do with it.
 
     Attributes:
-        key: 32 bytes, used for this mask only.
+        key: 28 bytes, AES key and salt, used for this mask only.
         add: True adds the keystream, False subtracts it.
     """
 
@@ -51,7 +58,7 @@ class _Task:
     """One segment of one run."""
 
     view: RunView
-    nonce: bytes
+    place: int
     blocks: tuple[tuple[int, int], ...]
 
 
@@ -74,25 +81,31 @@ def apply_masks(vector: RingVector, masks: Sequence[Mask], *, workers: int = 1) 
                 _run_task(task, batch)
 
 
-def keystream_encryptor(key: bytes, nonce: bytes) -> Callable[[bytes, bytearray], int]:
-    """The library's `update_into`: writes the encryption of its input, so of zeros the keystream."""
-    return Cipher(algorithms.AES256(key), modes.GCM(nonce)).encryptor().update_into
+def keystream_encryptor(key: bytes, place: int) -> Callable[[bytes, bytearray], int]:
+    """The library's `update_into`: writes the encryption of its input, so of zeros the keystream.
+
+    Args:
+        key: 28 bytes, AES key and salt.
+        place: As `segment_place` gives it.
+    """
+    nonce = (int.from_bytes(key[_AES_KEY_SIZE:], "big") ^ place).to_bytes(_NONCE_SIZE, "big")
+    return Cipher(algorithms.AES128(key[:_AES_KEY_SIZE]), modes.GCM(nonce)).encryptor().update_into
 
 
-def segment_nonce(run_index: int, segment: int) -> bytes:
-    """The 12 bytes that begin the counter block of one segment."""
-    return run_index.to_bytes(4, "big") + segment.to_bytes(8, "big")
+def segment_place(run_index: int, segment: int) -> int:
+    """The 96-bit number that makes the nonce of one segment differ from all others under a key."""
+    return run_index << 64 | segment
 
 
 def _tasks(vector: RingVector) -> Iterator[_Task]:
     for run_index, view in enumerate(vector.views):
         blocks = tuple(block_ranges(view.run))
         for segment, first in enumerate(range(0, len(blocks), _BLOCKS_PER_SEGMENT)):
-            yield _Task(view, segment_nonce(run_index, segment), blocks[first : first + _BLOCKS_PER_SEGMENT])
+            yield _Task(view, segment_place(run_index, segment), blocks[first : first + _BLOCKS_PER_SEGMENT])
 
 
 def _run_task(task: _Task, masks: Sequence[Mask]) -> None:
-    streams = [(keystream_encryptor(mask.key.reveal(), task.nonce), mask.add) for mask in masks]
+    streams = [(keystream_encryptor(mask.key.reveal(), task.place), mask.add) for mask in masks]
     dtype = task.view.run.compute_dtype
     size = max(stop - start for start, stop in task.blocks)
     raw = bytearray(size * dtype.itemsize + _TAIL)

@@ -54,6 +54,6 @@ def tagged_hash(usage: Usage, *parts: bytes) -> bytes:
     return hashlib.sha256(label(usage, *parts)).digest()
 
 
-def derive_key(secret: bytes, usage: Usage, *parts: bytes, context: bytes) -> bytes:
-    """HKDF-SHA256 with the context as salt and the label as info: 32 bytes (RFC 5869)."""
-    return HKDF(hashes.SHA256(), KEY_SIZE, context, label(usage, *parts)).derive(secret)
+def derive_key(secret: bytes, usage: Usage, *parts: bytes, context: bytes, size: int = KEY_SIZE) -> bytes:
+    """HKDF-SHA256 with the context as salt and the label as info: `size` bytes (RFC 5869)."""
+    return HKDF(hashes.SHA256(), size, context, label(usage, *parts)).derive(secret)

@@ -27,6 +27,9 @@ from fedseal_crypto.masking._states import Step
 
 COORDINATOR = "coordinator"  # the party to blame for what only the server can have done
 
+# Which bits of a byte are set, lowest first.
+_SET_BITS = tuple(tuple(bit for bit in range(8) if byte >> bit & 1) for byte in range(256))
+
 SignedMessage = Advertisement | ShareBundle | MaskedInputHeader | Confirmation | Unmasking
 
 
@@ -210,8 +213,7 @@ def from_bitmap(bitmap: bytes, size: int) -> frozenset[MemberIndex]:
     Raises:
         SurvivorsRefused: It has another length, or a bit beyond the roster.
     """
-    value = int.from_bytes(bitmap, "little")
-    if len(bitmap) != -(-size // 8) or value >> size:
+    if len(bitmap) != -(-size // 8) or (size % 8 and bitmap[-1] >> size % 8):
         raise SurvivorsRefused(
             Violation(
                 step=Step.CONFIRM,
@@ -220,4 +222,4 @@ def from_bitmap(bitmap: bytes, size: int) -> frozenset[MemberIndex]:
                 expected=f"one bit for each of the {size} members",
             )
         )
-    return frozenset(MemberIndex(i) for i in range(size) if value >> i & 1)
+    return frozenset(MemberIndex(8 * place + bit) for place, byte in enumerate(bitmap) for bit in _SET_BITS[byte])

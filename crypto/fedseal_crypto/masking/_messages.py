@@ -5,7 +5,8 @@ members by their position in the sorted roster. `_wire` turns them into bytes an
 """
 
 from dataclasses import dataclass
-from typing import cast, final
+from functools import cached_property
+from typing import NamedTuple, cast, final
 
 from fedseal_crypto.encoding import RingVector
 from fedseal_crypto.masking._labels import Usage, label
@@ -26,7 +27,7 @@ class Message:
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots, so that its byte form can be kept
 class Advertisement(Message):
     """Step advertise, member to server: fresh public keys for this attempt, signed by the member's identity.
 
@@ -57,6 +58,13 @@ class Advertisement(Message):
         keys = (self.identity, self.mask_key, self.channel_key, self.commitment, self.graph_commitment)
         return label(Usage.ADVERTISE, self.context0, self.client.encode(), *keys, *self.abandoned)
 
+    @cached_property
+    def fields(self) -> bytes:
+        """The fields in their byte form; kept, because the same advertisement goes to many members."""
+        from fedseal_crypto.masking._wire_write import advertisement_fields
+
+        return advertisement_fields(self)
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +76,7 @@ class Roster(Message):
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RosterEntry:
+class RosterEntry(NamedTuple):
     """One advertisement by its digest, and its commitment to a nonce for the graph."""
 
     member: MemberIndex
@@ -97,8 +104,7 @@ class Opening(Message):
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemberNonce:
+class MemberNonce(NamedTuple):
     """One member's nonce in `Openings`."""
 
     member: MemberIndex
@@ -125,7 +131,7 @@ class SealedShare:
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots, so that its shares' byte form can be kept
 class ShareBundle(Message):
     """Step share, member to server: one sealed pair of shares for each other holder, sorted by member."""
 
@@ -136,8 +142,12 @@ class ShareBundle(Message):
 
     def signed(self) -> bytes:
         """What the signature covers."""
-        flat = b"".join([share.member.to_bytes(2, "big") + share.sealed for share in self.shares])
-        return label(Usage.SHARES, self.context, self.client.encode(), flat)
+        return label(Usage.SHARES, self.context, self.client.encode(), self.flat)
+
+    @cached_property
+    def flat(self) -> bytes:
+        """The shares as they are signed and sent; kept, because both need them."""
+        return b"".join([share.member.to_bytes(2, "big") + share.sealed for share in self.shares])
 
 
 @final
@@ -156,7 +166,7 @@ class MaskedInputHeader(Message):
     """Step mask, member to server: what is sent beside the raw ring bytes.
 
     Attributes:
-        digest: SHA-256 of the ring bytes.
+        digest: BLAKE3 of the ring bytes.
         signature: Ed25519 over context, client and digest.
     """
 
@@ -194,7 +204,7 @@ class MaskedInput:
 
     @property
     def digest(self) -> bytes:
-        """SHA-256 of the ring bytes, as the sender signed it."""
+        """BLAKE3 of the ring bytes, as the sender signed it."""
         return self.header.digest
 
     @property
@@ -213,7 +223,7 @@ class Survivors(Message):
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots, so that its byte form can be kept
 class Confirmation(Message):
     """Step confirm, member to server: the list of survivors it was shown, signed."""
 
@@ -225,6 +235,13 @@ class Confirmation(Message):
     def signed(self) -> bytes:
         """What the signature covers."""
         return label(Usage.SURVIVORS, self.context, self.client.encode(), self.survivors)
+
+    @cached_property
+    def fields(self) -> bytes:
+        """The fields in their byte form; kept, because the same confirmation goes to many members."""
+        from fedseal_crypto.masking._wire_write import confirmation_fields
+
+        return confirmation_fields(self)
 
 
 @final

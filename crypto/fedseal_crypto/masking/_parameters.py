@@ -14,7 +14,7 @@ from fedseal_crypto.identity import NameInvalid, parse_federation_name, parse_pa
 from fedseal_crypto.masking._codec import Reader, Writer
 from fedseal_crypto.masking._errors import MessageMalformed, ParametersInvalid
 from fedseal_crypto.masking._labels import Usage, tagged_hash
-from fedseal_crypto.masking._thresholds import LARGEST_ROSTER, check_size
+from fedseal_crypto.masking._thresholds import LARGEST_ROSTER, check_size, smallest_sum
 
 ClientId = NewType("ClientId", str)
 """A member of the roster: the party's name in the federation."""
@@ -25,6 +25,7 @@ MemberIndex = NewType("MemberIndex", int)
 DIGEST_SIZE = 32
 NAME_SIZE = 63
 STAGE_SIZE = 64
+MAXIMUM_ABANDONED = 64  # attempts of one round that an advertisement can name; a job gives up long before
 _VERSION = 1
 _MAXIMUM_COUNTER = 2**32 - 1
 _MAXIMUM_WORDS = 2**40
@@ -115,7 +116,7 @@ class RoundParameters:
     @property
     def smallest_sum(self) -> int:
         """Contributions that a sum must have: threshold, minimum cohort, and two honest members at worst."""
-        return max(self.threshold, self.minimum_cohort, self.corrupted + 2)
+        return smallest_sum(threshold=self.threshold, minimum_cohort=self.minimum_cohort, corrupted=self.corrupted)
 
     def index_of(self, member: ClientId) -> MemberIndex | None:
         """The member's position, or None."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import final
 
 from fedseal_crypto.masking._graph import Graph, complete_graph, sparse_graph
+from fedseal_crypto.masking._members import to_bitmap
 from fedseal_crypto.masking._messages import (
     Advertisement,
     Confirmation,
@@ -96,6 +97,7 @@ class Progress:
         advertisements: Of U1, from the end of step advertise on.
         sharers: U2, from step mask on.
         survivors: U3, from step confirm on.
+        survivors_bitmap: The same as messages carry it.
         nonces: All opened nonces, from step share on a sparse graph on.
     """
 
@@ -108,6 +110,7 @@ class Progress:
     advertisements: Mapping[MemberIndex, Advertisement] = field(default_factory=dict)
     sharers: frozenset[MemberIndex] = _NOBODY
     survivors: frozenset[MemberIndex] = _NOBODY
+    survivors_bitmap: bytes = b""
     nonces: tuple[MemberNonce, ...] = ()
 
     @property
@@ -149,7 +152,8 @@ def advance(progress: Progress, received: Received, after: Step) -> Progress:
         case Step.SHARE:
             return replace(moved, sharers=present)
         case Step.MASK:
-            return replace(moved, survivors=present)
+            bitmap = to_bitmap(present, len(progress.parameters.roster))
+            return replace(moved, survivors=present, survivors_bitmap=bitmap)
         case _:
             return moved
 

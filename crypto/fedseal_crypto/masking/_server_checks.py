@@ -17,7 +17,7 @@ from fedseal_crypto.masking._errors import (
     UnmaskingRefused,
     Violation,
 )
-from fedseal_crypto.masking._members import Members, check_context, check_keys, to_bitmap
+from fedseal_crypto.masking._members import Members, check_context, check_keys
 from fedseal_crypto.masking._messages import (
     Advertisement,
     ClientMessage,
@@ -55,17 +55,18 @@ def check_turn(progress: Progress, sender: MemberIndex, message: ClientMessage) 
         EarlyMessage: Its step has not begun.
         UnknownMember: This member left in an earlier step.
     """
-    step, order = step_of(message), list(Step)
-    violation = Violation(
-        step=step,
-        party=message.client,
-        got=f"a message for step {step} during step {progress.step}",
-        expected=f"messages for step {progress.step}",
-    )
-    if order.index(step) < order.index(progress.step):
-        raise LateMessage(violation)
+    step = step_of(message)
     if step is not progress.step:
-        raise EarlyMessage(violation)
+        order = list(Step)
+        late = order.index(step) < order.index(progress.step)
+        raise (LateMessage if late else EarlyMessage)(
+            Violation(
+                step=step,
+                party=message.client,
+                got=f"a message for step {step} during step {progress.step}",
+                expected=f"messages for step {progress.step}",
+            )
+        )
     if sender not in progress.expected:
         raise UnknownMember(
             Violation(
@@ -160,7 +161,7 @@ def _check_input(progress: Progress, members: Members, message: MaskedInput) -> 
 def _check_confirmation(progress: Progress, members: Members, message: Confirmation) -> None:
     check_context(message.context, progress.context, step=Step.CONFIRM, party=message.client)
     members.check_signature(message, Step.CONFIRM)
-    if message.survivors != to_bitmap(progress.survivors, len(progress.parameters.roster)):
+    if message.survivors != progress.survivors_bitmap:
         raise SurvivorsRefused(
             Violation(
                 step=Step.CONFIRM,

@@ -27,7 +27,7 @@ from fedseal_crypto.masking._graph import Graph, complete_graph, sparse_graph
 from fedseal_crypto.masking._members import COORDINATOR, Members, check_context, check_distinct_keys
 from fedseal_crypto.masking._messages import Advertisement, Openings, Roster, RosterDigests, RosterEntry
 from fedseal_crypto.masking._parameters import ClientId, MemberIndex, RoundParameters
-from fedseal_crypto.masking._shares import advertisement_digest, graph_commitment, round_context
+from fedseal_crypto.masking._shares import advertisement_digest, graph_commitments, round_context
 from fedseal_crypto.masking._states import Step
 
 
@@ -208,8 +208,9 @@ def _check_nonces(revealing: Revealing, openings: Openings) -> None:
                 expected="one of every member of the roster; a missing one ends the attempt",
             )
         )
+    commitment = graph_commitments(context0)
     for nonce, entry in zip(openings.nonces, revealing.entries, strict=True):
-        if graph_commitment(nonce.nonce, context0, roster[nonce.member]) != entry.graph_commitment:
+        if commitment(nonce.nonce, roster[nonce.member]) != entry.graph_commitment:
             raise OpeningRefused(
                 Violation(
                     step=Step.REVEAL,

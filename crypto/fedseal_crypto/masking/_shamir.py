@@ -10,6 +10,7 @@ Reference: Shamir, "How to Share a Secret", CACM 22(11), 1979. Not constant time
 once, locally, and no one can ask for a second try. Integrity of the result is the caller's commitment check.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
@@ -95,18 +96,12 @@ def secret_bytes(value: int) -> bytes:
 @lru_cache(maxsize=256)
 def lagrange_at(holders: tuple[int, ...], point: int) -> tuple[int, ...]:
     """Lagrange weights of `holders` at `point`; they depend on the set of holders only, so they are kept."""
-    numerators = []
-    denominators = []
-    for x in holders:
-        above = below = 1
-        for other in holders:
-            if other != x:
-                above = above * (point - other) % PRIME
-                below = below * (x - other) % PRIME
-        numerators.append(above)
-        denominators.append(below)
-    inverses = _invert_all(denominators)
-    return tuple(a * b % PRIME for a, b in zip(numerators, inverses, strict=True))
+    # Differences of evaluation points are short numbers, so that whole products are cheaper than reduced ones.
+    if point in holders:
+        return tuple(int(x == point) for x in holders)
+    whole = math.prod([point - x for x in holders])
+    below = [(point - x) * math.prod([x - other for other in holders if other != x]) % PRIME for x in holders]
+    return tuple(whole * inverse % PRIME for inverse in _invert_all(below))
 
 
 def _invert_all(values: list[int]) -> list[int]:

@@ -5,12 +5,15 @@ from the channel agreement of the two and names the direction; associated data a
 A share's kind is thus fixed by its place in the pair, its owner by the key that opens it.
 """
 
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
 from fedseal_crypto.masking._errors import SharesRefused, Violation
 from fedseal_crypto.masking._keys import KeyPair, SealBroken, seal, unseal
-from fedseal_crypto.masking._labels import Usage, derive_key, label, tagged_hash
+from fedseal_crypto.masking._keystream import MASK_KEY_SIZE
+from fedseal_crypto.masking._labels import Usage, derive_key, field, label, tagged_hash
 from fedseal_crypto.masking._messages import Advertisement
 from fedseal_crypto.masking._parameters import ClientId, MemberIndex
 from fedseal_crypto.masking._shamir import SHARE_SIZE
@@ -69,12 +72,14 @@ def channel_key(agreed: bytes, context: bytes, *, sender: ClientId, receiver: Cl
 def pair_mask_key(agreed: bytes, context: bytes, one: ClientId, other: ClientId) -> SecretBytes:
     """The key of the mask that two members share; the same for both."""
     low, high = sorted((one, other))
-    return SecretBytes(derive_key(agreed, Usage.PAIR_MASK, low.encode(), high.encode(), context=context))
+    names = (low.encode(), high.encode())
+    return SecretBytes(derive_key(agreed, Usage.PAIR_MASK, *names, context=context, size=MASK_KEY_SIZE))
 
 
 def self_mask_key(seed: SecretBytes, context: bytes, owner: ClientId) -> SecretBytes:
     """The key of a member's own mask."""
-    return SecretBytes(derive_key(seed.reveal(), Usage.SELF_MASK, owner.encode(), context=context))
+    size = MASK_KEY_SIZE
+    return SecretBytes(derive_key(seed.reveal(), Usage.SELF_MASK, owner.encode(), context=context, size=size))
 
 
 def self_mask_commitment(seed: SecretBytes, context0: bytes, owner: ClientId) -> bytes:
@@ -85,6 +90,18 @@ def self_mask_commitment(seed: SecretBytes, context0: bytes, owner: ClientId) ->
 def graph_commitment(nonce: bytes, context0: bytes, owner: ClientId) -> bytes:
     """What a member commits its nonce for the graph with."""
     return tagged_hash(Usage.GRAPH_COMMIT, context0, owner.encode(), nonce)
+
+
+def graph_commitments(context0: bytes) -> Callable[[bytes, ClientId], bytes]:
+    """`graph_commitment` for many members of one attempt: the common part is hashed once."""
+    common = hashlib.sha256(label(Usage.GRAPH_COMMIT, context0))
+
+    def commitment(nonce: bytes, owner: ClientId) -> bytes:
+        rest = common.copy()
+        rest.update(field(owner.encode()) + field(nonce))
+        return rest.digest()
+
+    return commitment
 
 
 def advertisement_digest(advertisement: Advertisement) -> bytes:

@@ -15,6 +15,7 @@ section 6.2 (t > 2n/3 for c < n/3); the general form above is re-derived here. S
 """
 
 import math
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import final
 
@@ -111,23 +112,31 @@ def complete_threshold(n: int, corrupted: int) -> int:
     return (n + corrupted) // 2 + 1
 
 
-def attempt_is_dead(declared: int, *, holders: int, corrupted: int, threshold: int) -> bool:
+def smallest_sum(*, threshold: int, minimum_cohort: int, corrupted: int) -> int:
+    """Contributions that a sum must have: threshold, minimum cohort, and two honest members at worst."""
+    return max(threshold, minimum_cohort, corrupted + 2)
+
+
+def attempt_is_dead(declared: AbstractSet[str], *, holders: AbstractSet[str], corrupted: int, threshold: int) -> bool:
     """Whether an attempt can never be unmasked any more.
 
-    `declared` members have signed that they will never answer the unmasking step of the attempt. At most
-    `corrupted` of them lie, so at least `declared - corrupted` honest holders stay silent for ever, and at
-    most `holders - (declared - corrupted)` shares of any secret can still be collected. If that is below the
-    threshold, no secret of the attempt that was not recovered already ever will be:
+    The `silent` members are those of `declared` that hold shares of the attempt; they have signed that they
+    will never answer its unmasking step. A declaration of somebody who holds none, such as a member that joined
+    later, silences nobody and does not count. At most `corrupted` of the silent lie, so at least
+    `silent - corrupted` honest holders stay silent for ever, and at most `holders - (silent - corrupted)`
+    shares of any secret can still be collected. If that is below the threshold, no secret of the attempt that
+    was not recovered already ever will be:
 
-        holders - (declared - corrupted) < threshold   iff   declared > holders - threshold + corrupted
+        holders - (silent - corrupted) < threshold   iff   silent > holders - threshold + corrupted
 
     Only then may a node put the same update into a new attempt: otherwise the server might complete both and
     learn the difference of two sums.
 
     Args:
-        declared: Members that signed the abandonment, this node included; 0 to `holders`.
-        holders: Members that hold shares of one secret in that attempt (the roster, on the complete graph).
+        declared: Members that signed the abandonment, this node included, as
+            `MaskingClient.roster_abandonments` of the new attempt gives them.
+        holders: Members that hold shares of one secret in that attempt: its whole roster, on the complete graph.
         corrupted: c of that attempt.
         threshold: t of that attempt.
     """
-    return declared > holders - threshold + corrupted
+    return len(declared & holders) > len(holders) - threshold + corrupted

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeVar, final
+from struct import Struct as Record
+from typing import Any, TypeVar, final
 
 from fedseal_crypto.identity import NameInvalid, parse_party_name
 from fedseal_crypto.masking._codec import Reader
@@ -25,14 +26,19 @@ from fedseal_crypto.masking._messages import (
     Survivors,
     Unmasking,
 )
-from fedseal_crypto.masking._parameters import DIGEST_SIZE, NAME_SIZE, ClientId, MemberIndex
+from fedseal_crypto.masking._parameters import DIGEST_SIZE, MAXIMUM_ABANDONED, NAME_SIZE, ClientId, MemberIndex
 from fedseal_crypto.masking._shamir import SHARE_SIZE
 from fedseal_crypto.masking._thresholds import LARGEST_ROSTER
 
 KEY_SIZE = 32
 SIGNATURE_SIZE = 64
 SEALED_SIZE = 2 * SHARE_SIZE + 16  # two shares and the tag
-MAXIMUM_ABANDONED = 64  # attempts of one round; a job gives up long before
+
+# A member's number, then values of fixed size.
+_ENTRY = Record(f">H{DIGEST_SIZE}s{DIGEST_SIZE}s")
+_NONCE = Record(f">H{DIGEST_SIZE}s")
+_SEALED = Record(f">H{SEALED_SIZE}s")
+_REVEALED = Record(f">H{SHARE_SIZE}s")
 
 T = TypeVar("T")
 
@@ -70,17 +76,19 @@ def _client(source: Reader) -> ClientId:
         raise source.malformed(str(error)) from error
 
 
-def _read_records(source: Reader, limits: DecodeLimits, size: int, name: str) -> list[tuple[MemberIndex, bytes]]:
-    """Entries of a member's number and `size` bytes, strictly sorted by number; rosters can have thousands."""
+def _read_records(
+    source: Reader, limits: DecodeLimits, record: Record, make: Callable[[Any], T], name: str
+) -> tuple[T, ...]:
+    """Entries of a member's number and bytes of one size, strictly sorted by number; rosters can have thousands."""
     number = source.uint(2, f"the number of {name}", most=limits.members)
-    step = 2 + size
-    raw = source.fixed(number * step, name)
-    records = [(MemberIndex(raw[at] << 8 | raw[at + 1]), raw[at + 2 : at + step]) for at in range(0, len(raw), step)]
-    if records and records[-1][0] >= LARGEST_ROSTER:
+    raw = source.fixed(number * record.size, name)
+    records = list(record.iter_unpack(raw))
+    numbers = [item[0] for item in records]
+    if numbers and numbers[-1] >= LARGEST_ROSTER:
         raise source.malformed(f"a number in {name} is beyond any roster")
-    if any(before[0] >= after[0] for before, after in pairwise(records)):
+    if numbers != sorted(set(numbers)):
         raise source.malformed(f"{name} are not sorted, or one appears twice")
-    return records
+    return tuple(map(make, records))
 
 
 def _context(source: Reader) -> bytes:
@@ -96,6 +104,7 @@ def _bitmap(source: Reader, limits: DecodeLimits) -> bytes:
 
 
 def _read_advertisement(source: Reader) -> Advertisement:
+    before = source.position
     client, context0 = _client(source), _context(source)
     identity = source.fixed(DIGEST_SIZE, "the identity")
     mask_key, channel_key = source.fixed(KEY_SIZE, "the mask key"), source.fixed(KEY_SIZE, "the channel key")
@@ -106,7 +115,7 @@ def _read_advertisement(source: Reader) -> Advertisement:
     abandoned = _read_many(source, MAXIMUM_ABANDONED, _context, "abandoned attempts")
     if list(abandoned) != sorted(set(abandoned)):
         raise source.malformed("abandoned attempts are not sorted, or one appears twice")
-    return Advertisement(
+    advertisement = Advertisement(
         client=client,
         context0=context0,
         identity=identity,
@@ -117,6 +126,9 @@ def _read_advertisement(source: Reader) -> Advertisement:
         abandoned=abandoned,
         signature=_signature(source),
     )
+    # There is only one byte form, so these bytes are what `fields` would compute.
+    vars(advertisement)["fields"] = source.since(before)
+    return advertisement
 
 
 def _read_advertisements(source: Reader, limits: DecodeLimits) -> tuple[Advertisement, ...]:
@@ -134,12 +146,8 @@ def read_roster(source: Reader, limits: DecodeLimits) -> Roster:
 
 def read_digests(source: Reader, limits: DecodeLimits) -> RosterDigests:
     context0 = _context(source)
-    records = _read_records(source, limits, 2 * DIGEST_SIZE, "members")
-    entries = [
-        RosterEntry(member=member, digest=both[:DIGEST_SIZE], graph_commitment=both[DIGEST_SIZE:])
-        for member, both in records
-    ]
-    return RosterDigests(context0=context0, entries=tuple(entries))
+    entries = _read_records(source, limits, _ENTRY, RosterEntry._make, "members")
+    return RosterDigests(context0=context0, entries=entries)
 
 
 def read_opening(source: Reader, limits: DecodeLimits) -> Opening:  # noqa: ARG001  # one signature for all readers
@@ -148,26 +156,34 @@ def read_opening(source: Reader, limits: DecodeLimits) -> Opening:  # noqa: ARG0
 
 def read_openings(source: Reader, limits: DecodeLimits) -> Openings:
     context = _context(source)
-    records = _read_records(source, limits, DIGEST_SIZE, "nonces")
+    nonces = _read_records(source, limits, _NONCE, MemberNonce._make, "nonces")
     return Openings(
         context=context,
-        nonces=tuple(MemberNonce(member=member, nonce=nonce) for member, nonce in records),
+        nonces=nonces,
         advertisements=_read_advertisements(source, limits),
     )
 
 
+def _sealed_share(record: tuple[MemberIndex, bytes]) -> SealedShare:
+    return SealedShare(member=record[0], sealed=record[1])
+
+
+def _revealed_share(record: tuple[MemberIndex, bytes]) -> RevealedShare:
+    return RevealedShare(owner=record[0], share=record[1])
+
+
 def _read_shares(source: Reader, limits: DecodeLimits) -> tuple[SealedShare, ...]:
-    records = _read_records(source, limits, SEALED_SIZE, "sealed shares")
-    return tuple(SealedShare(member=member, sealed=sealed) for member, sealed in records)
+    return _read_records(source, limits, _SEALED, _sealed_share, "sealed shares")
 
 
 def read_bundle(source: Reader, limits: DecodeLimits) -> ShareBundle:
-    return ShareBundle(
-        client=_client(source),
-        context=_context(source),
-        shares=_read_shares(source, limits),
-        signature=_signature(source),
-    )
+    client, context = _client(source), _context(source)
+    before = source.position
+    shares = _read_shares(source, limits)
+    flat = source.since(before + 2)  # behind their number
+    bundle = ShareBundle(client=client, context=context, shares=shares, signature=_signature(source))
+    vars(bundle)["flat"] = flat
+    return bundle
 
 
 def read_delivery(source: Reader, limits: DecodeLimits) -> ShareDelivery:
@@ -207,9 +223,7 @@ def read_confirmations(source: Reader, limits: DecodeLimits) -> Confirmations:
 def read_unmasking(source: Reader, limits: DecodeLimits) -> Unmasking:
     client, context = _client(source), _context(source)
     lists = [
-        tuple(
-            RevealedShare(owner=owner, share=share) for owner, share in _read_records(source, limits, SHARE_SIZE, name)
-        )
+        _read_records(source, limits, _REVEALED, _revealed_share, name)
         for name in ("self-mask shares", "pairwise shares")
     ]
     return Unmasking(

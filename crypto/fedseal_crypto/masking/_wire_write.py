@@ -9,6 +9,7 @@ from fedseal_crypto.masking._messages import (
     Confirmation,
     Confirmations,
     MaskedInputHeader,
+    MemberNonce,
     Opening,
     Openings,
     Roster,
@@ -22,6 +23,8 @@ from fedseal_crypto.masking._parameters import MemberIndex
 
 T = TypeVar("T")
 
+_last_nonces: tuple[tuple[MemberNonce, ...], bytes] = ((), bytes(2))
+
 
 def _write_many(out: Writer, items: Sequence[T], write: Callable[[Writer, T], None]) -> None:
     out.uint(len(items), 2)
@@ -29,13 +32,19 @@ def _write_many(out: Writer, items: Sequence[T], write: Callable[[Writer, T], No
         write(out, item)
 
 
-def _write_records(out: Writer, records: list[tuple[MemberIndex, bytes]]) -> None:
+def _write_records(out: Writer, records: Sequence[tuple[MemberIndex, bytes]]) -> None:
     """Entries of a member's number and bytes of one size."""
     out.uint(len(records), 2)
     out.fixed(b"".join([member.to_bytes(2, "big") + value for member, value in records]))
 
 
 def write_advertisement(out: Writer, message: Advertisement) -> None:
+    out.fixed(message.fields)
+
+
+def advertisement_fields(message: Advertisement) -> bytes:
+    """All fields of an advertisement; `Advertisement.fields` keeps them."""
+    out = Writer()
     out.text(message.client)
     for value in (
         message.context0,
@@ -48,6 +57,7 @@ def write_advertisement(out: Writer, message: Advertisement) -> None:
     out.sized(message.graph_commitment)
     _write_many(out, message.abandoned, Writer.fixed)
     out.fixed(message.signature)
+    return out.finish()
 
 
 def write_roster(out: Writer, message: Roster) -> None:
@@ -68,14 +78,27 @@ def write_opening(out: Writer, message: Opening) -> None:
 
 def write_openings(out: Writer, message: Openings) -> None:
     out.fixed(message.context)
-    _write_records(out, [(nonce.member, nonce.nonce) for nonce in message.nonces])
+    _write_nonces(out, message.nonces)
     _write_many(out, message.advertisements, write_advertisement)
+
+
+def _write_nonces(out: Writer, nonces: tuple[MemberNonce, ...]) -> None:
+    """All nonces; a server sends each member the same list, so that the last one's bytes are kept."""
+    global _last_nonces  # noqa: PLW0603  # one list at a time: that of the round being told
+    known, data = _last_nonces
+    if known is not nonces:
+        whole = Writer()
+        _write_records(whole, nonces)
+        data = whole.finish()
+        _last_nonces = nonces, data
+    out.fixed(data)
 
 
 def write_bundle(out: Writer, message: ShareBundle) -> None:
     out.text(message.client)
     out.fixed(message.context)
-    _write_records(out, [(share.member, share.sealed) for share in message.shares])
+    out.uint(len(message.shares), 2)
+    out.fixed(message.flat)
     out.fixed(message.signature)
 
 
@@ -97,10 +120,17 @@ def write_survivors(out: Writer, message: Survivors) -> None:
 
 
 def write_confirmation(out: Writer, message: Confirmation) -> None:
+    out.fixed(message.fields)
+
+
+def confirmation_fields(message: Confirmation) -> bytes:
+    """All fields of a confirmation; `Confirmation.fields` keeps them."""
+    out = Writer()
     out.text(message.client)
     out.fixed(message.context)
     out.sized(message.survivors)
     out.fixed(message.signature)
+    return out.finish()
 
 
 def write_confirmations(out: Writer, message: Confirmations) -> None:

@@ -4,7 +4,14 @@ from fedseal_governance.policy.decision import Decision, NodeFacts, Reason, deci
 from fedseal_governance.policy.difference import Change, Direction, diff
 from fedseal_governance.policy.explanation import explain
 from fedseal_governance.policy.lifecycle import PolicyState
-from fedseal_governance.policy.model import PolicyDocument, load_policy
+from fedseal_governance.policy.model import (
+    DEFAULT_CORRUPTED_FRACTION,
+    DEFAULT_DROPOUT_FRACTION,
+    HistoryRules,
+    HistoryScope,
+    PolicyDocument,
+    load_policy,
+)
 from fedseal_governance.policy.store import (
     POLICY_TYPE,
     StoredPolicy,
@@ -19,10 +26,14 @@ from fedseal_governance.policy.store import (
 )
 
 __all__ = [
+    "DEFAULT_CORRUPTED_FRACTION",
+    "DEFAULT_DROPOUT_FRACTION",
     "POLICY_TYPE",
     "Change",
     "Decision",
     "Direction",
+    "HistoryRules",
+    "HistoryScope",
     "NodeFacts",
     "PolicyDocument",
     "PolicyState",

@@ -34,6 +34,7 @@ def diff(old: PolicyDocument, new: PolicyDocument) -> list[Change]:
         *_identity(old, new),
         *_lists(old, new),
         *_limits(old, new),
+        *_assumptions(old, new),
         *_privacy(old, new),
         *_switches(old, new),
         *_retention(old, new),
@@ -145,6 +146,36 @@ def _limits(old: PolicyDocument, new: PolicyDocument) -> list[Change]:
                 f"The coordinator may learn {after.plain} instead of {before.plain}.",
             )
         )
+    return changes
+
+
+def _assumptions(old: PolicyDocument, new: PolicyDocument) -> list[Change]:
+    """What the protection must withstand: assuming more forbids weaker rounds."""
+    before, after = old.protection, new.protection
+    shares = (
+        ("corrupted_fraction", "that {} of the sites collude", before.corrupted_fraction, after.corrupted_fraction),
+        ("dropout_fraction", "that {} of the sites leave", before.dropout_fraction, after.dropout_fraction),
+    )
+    changes = [
+        (_forbidden if later > earlier else _allowed)(
+            f"protection.{key}",
+            f"Rounds must withstand {text.format(f'{100 * later:.10g} %')} instead of {100 * earlier:.10g} %.",
+        )
+        for key, text, earlier, later in shares
+        if earlier != later
+    ]
+    scopes = before.history.scope, after.history.scope
+    if scopes[0] is not scopes[1]:
+        make = _forbidden if scopes[1].width > scopes[0].width else _allowed
+        sentence = f"Compared for their sites are {scopes[1].plain}, instead of {scopes[0].plain}."
+        changes.append(make("protection.history.scope", sentence))
+    if before.minimum_difference != after.minimum_difference:
+        make = _forbidden if after.minimum_difference > before.minimum_difference else _allowed
+        sentence = (
+            f"Sums that are compared must be over the same sites or differ by at least {after.minimum_difference} "
+            f"instead of {before.minimum_difference}."
+        )
+        changes.append(make("protection.history.minimum_difference", sentence))
     return changes
 
 

@@ -101,7 +101,21 @@ def _protection(policy: PolicyDocument) -> str:
     return (
         f"Protection. What the site contributes must be protected by {ways}.{warning} "
         f"The coordinator may learn {rules.coordinator_may_learn.plain}. {learns} "
-        f"A sum is released only when at least {_sites(rules.minimum_cohort)} are in it."
+        f"A sum is released only when at least {_sites(rules.minimum_cohort)} are in it. {_assumptions(policy)}"
+    )
+
+
+def _assumptions(policy: PolicyDocument) -> str:
+    rules = policy.protection
+    apart = rules.minimum_difference
+    few = {2: "one site", 3: "one or two sites"}.get(apart, f"one to {apart - 1} sites")
+    return (
+        f"The protection must hold even if {_percent(rules.corrupted_fraction)} of the sites secretly work together "
+        "with whoever runs the coordinator; one such site is always assumed, and just under a third where fewer than "
+        "ten sites take part. "
+        f"A round must be able to go on when {_percent(rules.dropout_fraction)} of the sites leave it. "
+        f"Of two {rules.history.scope.plain}, the second is refused if the sites in them differ by {few}, because "
+        "subtracting one sum from the other would show what those few contributed."
     )
 
 
@@ -172,6 +186,10 @@ def _day(day: date) -> str:
 
 def _times(number: int) -> str:
     return {1: "once", 2: "twice"}.get(number, f"{number} times")
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.10g} %"
 
 
 def _sites(number: int) -> str:

@@ -11,6 +11,7 @@ Rules kept here:
 """
 
 from datetime import date
+from enum import StrEnum
 from functools import lru_cache
 from typing import Annotated, Literal
 
@@ -25,6 +26,16 @@ MAX_EPOCHS = 1_000
 MAX_RECORDS = 10_000_000
 MAX_OFFICERS = 10
 MAX_YEARS = 100
+
+SMALLEST_DIFFERENCE = 2
+"""Two sums that differ by one site tell what that site contributed."""
+
+DEFAULT_CORRUPTED_FRACTION = 0.2
+DEFAULT_DROPOUT_FRACTION = 0.1
+HIGHEST_CORRUPTED_FRACTION = 0.5
+HIGHEST_DROPOUT_FRACTION = 0.4
+MOST_CORRUPTED_AND_TWICE_DROPPED = 0.9
+"""Above 128 sites no graph withstands more: Bell et al., CCS 2020; see `fedseal_crypto.masking`."""
 
 
 class PolicyPurpose(Document):
@@ -78,6 +89,41 @@ class JobRules(Document):
         return self
 
 
+class HistoryScope(StrEnum):
+    """Which earlier sums a sum is compared with; each scope contains the ones before it."""
+
+    MODEL = "model"
+    JOB = "job"
+    DATASET = "dataset"
+
+    @property
+    def plain(self) -> str:
+        """Which two sums are meant, in plain English."""
+        return {
+            HistoryScope.MODEL: "sums of one job over the same model",
+            HistoryScope.JOB: "sums of one job, in whichever round",
+            HistoryScope.DATASET: "sums over the same dataset, in whichever jobs",
+        }[self]
+
+    @property
+    def width(self) -> int:
+        """0, 1, 2 from the narrowest scope to the widest."""
+        return list(HistoryScope).index(self)
+
+
+class HistoryRules(Document):
+    """How much two sums must differ, because whoever has both can subtract one from the other.
+
+    Attributes:
+        scope: which earlier sums count.
+        minimum_difference: two such sums are over the same sites, or over sites that differ by at least this many;
+            None stands for the minimum cohort.
+    """
+
+    scope: HistoryScope = HistoryScope.MODEL
+    minimum_difference: Annotated[int, Field(ge=SMALLEST_DIFFERENCE, le=MAX_NODES)] | None = None
+
+
 class ProtectionRules(Document):
     """How contributions must be protected and what the coordinator may learn.
 
@@ -85,11 +131,18 @@ class ProtectionRules(Document):
         allowed: protections of which a job must use one.
         coordinator_may_learn: the most that a job may disclose to the coordinator.
         minimum_cohort: fewest sites whose sum may be released.
+        corrupted_fraction: share of the sites that is assumed to collude with the coordinator; one at least, and
+            below ten sites just under a third.
+        dropout_fraction: share of the sites that may leave during a round; shapes rounds of more than 128 sites.
+        history: how much two sums must differ.
     """
 
     allowed: Annotated[tuple[Protection, ...], Field(min_length=1)]
     coordinator_may_learn: Disclosure
     minimum_cohort: Annotated[int, Field(ge=1, le=MAX_NODES)]
+    corrupted_fraction: Annotated[float, Field(ge=0, le=HIGHEST_CORRUPTED_FRACTION)] = DEFAULT_CORRUPTED_FRACTION
+    dropout_fraction: Annotated[float, Field(ge=0, le=HIGHEST_DROPOUT_FRACTION)] = DEFAULT_DROPOUT_FRACTION
+    history: HistoryRules = HistoryRules()
 
     @model_validator(mode="after")
     def _is_consistent(self) -> "ProtectionRules":
@@ -107,7 +160,19 @@ class ProtectionRules(Document):
                 f"write {SMALLEST_PROTECTED_COHORT} or more",
                 key="minimum_cohort",
             )
+        if self.corrupted_fraction + 2 * self.dropout_fraction > MOST_CORRUPTED_AND_TWICE_DROPPED + 1e-9:
+            raise fault(
+                f"no masks withstand that {self.corrupted_fraction:g} of the sites collude while "
+                f"{self.dropout_fraction:g} leave",
+                f"lower one: `corrupted_fraction` plus twice this is at most {MOST_CORRUPTED_AND_TWICE_DROPPED:g}",
+                key="dropout_fraction",
+            )
         return self
+
+    @property
+    def minimum_difference(self) -> int:
+        """By how many sites two sums must differ unless they are over the same ones; at least 2."""
+        return self.history.minimum_difference or max(self.minimum_cohort, SMALLEST_DIFFERENCE)
 
 
 class PrivacyRules(Document):

@@ -12,6 +12,7 @@ import structlog
 
 from fedseal.coordinator.attendance import Session
 from fedseal.coordinator.job_run import SMALLEST_COHORT
+from fedseal.coordinator.strictest import policy_for
 from fedseal.documents import SignedJob, read_job
 from fedseal.errors import PeerFault, RefusalError
 from fedseal.learning import learner_digest
@@ -20,12 +21,9 @@ from fedseal.trust import Trust
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal_crypto.certificates import Party
 from fedseal_crypto.digests import Digest, sha256_hex
-from fedseal_crypto.dsse import SignedDocument
-from fedseal_crypto.errors import CryptoError
 from fedseal_governance.datasets import load_schema
-from fedseal_governance.errors import GovernanceError
 from fedseal_governance.jobs import JobDocument
-from fedseal_governance.policy import Decision, NodeFacts, PolicyDocument, decide, load_policy
+from fedseal_governance.policy import Decision, NodeFacts, decide
 from fedseal_governance.vocabulary import Protection
 
 _log = structlog.get_logger(__name__)
@@ -142,7 +140,7 @@ class Admission:
     def _previews(self, document: JobDocument, present: Sequence[Session], now: datetime) -> dict[str, Decision]:
         found: dict[str, Decision] = {}
         for session in present:
-            policy = _policy_for(document, session)
+            policy = policy_for(document.dataset, session)
             if session.node in document.nodes and policy is not None:
                 facts = NodeFacts(
                     now=now,
@@ -175,22 +173,6 @@ class Admission:
             lines
         )
         raise RefusalError(sentence)
-
-
-def _policy_for(document: JobDocument, session: Session) -> PolicyDocument | None:
-    """The policy that a node shows for the job's dataset; what cannot be read is as good as not shown.
-
-    One node's bad file must not keep everybody's jobs away; the node itself decides by its own copy.
-    """
-    for data in session.policies:
-        try:
-            policy = load_policy(SignedDocument.from_json(data).payload, f"policy of {session.node}")
-        except (CryptoError, GovernanceError) as error:
-            _log.warning("unreadable policy", node=session.node, sentence=str(error))
-            continue
-        if document.dataset in policy.datasets:
-            return policy
-    return None
 
 
 def _minimum(document: JobDocument) -> int:

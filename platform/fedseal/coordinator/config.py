@@ -5,6 +5,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+MOST_ATTEMPTS = 64
+"""More attempts at one round could not be declared abandoned by its nodes."""
+
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -17,7 +20,8 @@ class CoordinatorSettings(BaseModel):
         offer_seconds: how long nodes may take to accept a job.
         gather_seconds: how long a round waits for nodes that were never seen since the start.
         return_seconds: how long the next round waits for a node that left during this one.
-        patience_seconds: how long a job waits for its minimum cohort before it fails.
+        patience_seconds: how long a job waits for its minimum cohort before it fails, and a round in its last step
+            for answers without which it is lost.
         reconnect_grace_seconds: how long a broken stream may take to come back within a round.
         retry_pause_seconds: pause before a round is tried again.
         maximum_attempts: attempts at one round before the job fails.
@@ -34,7 +38,7 @@ class CoordinatorSettings(BaseModel):
     patience_seconds: Seconds = 900.0
     reconnect_grace_seconds: Seconds = 2.0
     retry_pause_seconds: Seconds = 1.0
-    maximum_attempts: Annotated[int, Field(ge=1, le=100)] = 5
+    maximum_attempts: Annotated[int, Field(ge=1, le=MOST_ATTEMPTS)] = 5
     maximum_nodes: Annotated[int, Field(ge=3, le=1_000)] = 100
 
     @property

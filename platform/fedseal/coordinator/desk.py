@@ -12,9 +12,9 @@ Rules kept here:
 
 import json
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -22,6 +22,7 @@ import structlog
 from fedseal.coordinator.active_round import ActiveRound
 from fedseal.coordinator.attendance import Attendance, Session
 from fedseal.coordinator.config import CoordinatorSettings
+from fedseal.coordinator.gathering import Gathering
 from fedseal.coordinator.hub import EventHub
 from fedseal.coordinator.intake import ContributionArrived, MessageReported, RoundRefused
 from fedseal.coordinator.job_run import JobRun, OpenedRound
@@ -70,9 +71,13 @@ class JobDesk:
         self._around = around
         self._answers: dict[str, bool] = dict(stored.answers)
         self._active: ActiveRound | None = None
-        self._excluded: dict[str, str] = {}
-        self._left_at: dict[str, datetime] = {}
-        self._waiting_since = now
+        self._gathering = Gathering(
+            dataset=stored.document.dataset,
+            minimum_cohort=run.minimum_cohort,
+            settings=around.settings,
+            last_sum=around.ledger.last_sum(stored.digest),
+            now=now,
+        )
         self._pause_until: datetime | None = None
         self._last_end: pb.Instruction | None = None
 
@@ -101,11 +106,11 @@ class JobDesk:
 
     # -- nodes come and go -----------------------------------------------------------------------------
 
-    def welcome(self, session: Session) -> None:
+    def welcome(self, session: Session, *, now: datetime) -> None:
         """A node is present (again): offer the job, and bring it up to date with the current round."""
         if session.node not in self._stored.document.nodes or self.ended:
             return
-        self._left_at.pop(session.node, None)
+        self._gathering.came_back(session.node)
         if session.node not in self._answers:
             session.send(pb.Instruction(job_offer=pb.JobOffer(job=self.digest, document=self._stored.envelope)))
             return
@@ -118,18 +123,20 @@ class JobDesk:
             active.driver.come_back(ClientId(session.node))
             self._instruct(active, session)
         else:
-            # another process of the node: it has lost the secrets of this attempt
-            self._leave(session.node)
+            # Another process of the node has lost the secrets of this attempt. All it may still have is what the one
+            # before released and stored, and that it sends at once.
+            grace = timedelta(seconds=self._around.settings.reconnect_grace_seconds)
+            self._leave(session.node, silent_from=now + grace)
 
-    def lost(self, node: str, *, now: datetime) -> None:
-        """A node is gone, or came back as another process that has lost the round's secrets."""
-        self._left_at[node] = now
-        self._leave(node)
+    def lost(self, node: str, *, now: datetime, for_good: bool = False) -> None:
+        """A node is gone; ``for_good`` if it is not let in any more."""
+        self._gathering.left(node, now=now)
+        self._leave(node, silent_from=now if for_good else None)
 
-    def _leave(self, node: str) -> None:
+    def _leave(self, node: str, *, silent_from: datetime | None) -> None:
         active = self._active
         if active is not None and ClientId(node) in active.opened.plan.members:
-            active.driver.leave(ClientId(node))
+            active.driver.leave(ClientId(node), silent_from=silent_from)
             self._publish("lost", node=node, text=f"{node} left during the round")
 
     # -- answers and messages --------------------------------------------------------------------------
@@ -150,12 +157,15 @@ class JobDesk:
 
     def round_event(self, event: MessageReported | ContributionArrived | RoundRefused, *, now: datetime) -> None:
         """Take a message, a masked vector or a refusal of the attempt under way."""
-        active = self._require_active(event.address, event.node, event.session)
+        active = self._require_active(event.address)
         client = ClientId(event.node)
+        if not (isinstance(event, MessageReported) and active.driver.step is Step.UNMASK):
+            _require_beginner(active, event.node, event.session)
+        # In the last step any process of the node may hand in what the one that began has released: it is signed.
         if isinstance(event, RoundRefused):
             self._around.ledger.refusal(event.address, event.node, event.code, event.sentence, now=now)
-            self._excluded[event.node] = event.sentence
-            active.driver.leave(client)
+            self._gathering.refused(event.node, event.sentence)
+            active.driver.leave(client, silent_from=now)
             self._publish("refusal", node=event.node, text=event.sentence)
             return
         step = active.driver.step
@@ -169,7 +179,9 @@ class JobDesk:
 
     def expected_bytes(self, address: RoundAddress, node: str, session: bytes) -> int:
         """Size of a masked vector of that attempt, which this process of ``node`` must belong to."""
-        return self._require_active(address, node, session).opened.layout.wire_bytes
+        active = self._require_active(address)
+        _require_beginner(active, node, session)
+        return active.opened.layout.wire_bytes
 
     def stop(self, reason: str, now: datetime) -> None:
         """End the job on request."""
@@ -194,7 +206,7 @@ class JobDesk:
 
     def _decide_offer(self, now: datetime) -> None:
         named = self._stored.document.nodes
-        waited = (now - self._waiting_since).total_seconds()
+        waited = self._gathering.waited(now)
         if len(self._answers) < len(named) and waited < self._around.settings.offer_seconds:
             return
         accepted = sum(self._answers.values())
@@ -207,7 +219,7 @@ class JobDesk:
             return
         self._around.ledger.set_state(self.digest, JobState.RUNNING, "", now=now)
         self.state = JobState.RUNNING
-        self._waiting_since = now
+        self._gathering.wait_from(now)
         self._publish("state", text=self.state.value)
 
     def _advance(self, now: datetime) -> None:
@@ -242,7 +254,8 @@ class JobDesk:
     # -- rounds ----------------------------------------------------------------------------------------
 
     def _begin_round(self, now: datetime) -> None:
-        roster = self._gather(now)
+        accepted = {node for node, answer in self._answers.items() if answer}
+        roster = self._gathering.roster(accepted, self._around.attendance.all(), now=now)
         if roster is None:
             return
         document = self._stored.document
@@ -254,49 +267,12 @@ class JobDesk:
         for session in roster:
             self._instruct(self._active, session)
 
-    def _gather(self, now: datetime) -> list[Session] | None:
-        """The roster, or None while it is worth waiting for more nodes."""
-        wanted = {node for node, accepted in self._answers.items() if accepted} - set(self._excluded)
-        self._require_enough(wanted)
-        present = [item for item in self._around.attendance.all() if item.node in wanted]
-        missing = wanted - {item.node for item in present}
-        unseen = missing - set(self._left_at)
-        waited = (now - self._waiting_since).total_seconds()
-        enough = len(present) >= self._run.minimum_cohort
-        waits_for_unseen = bool(unseen) and waited < self._around.settings.gather_seconds
-        if enough and not waits_for_unseen and not self._may_return(missing, now):
-            for node in unseen:  # this job has waited for it once; the following rounds need not
-                self._left_at[node] = self._waiting_since
-            return present
-        if not enough and waited >= self._around.settings.patience_seconds:
-            sentence = (
-                f"only {len(present)} nodes were present for {int(waited)} seconds and a round needs "
-                f"{self._run.minimum_cohort}; start the missing nodes and submit the job again"
-            )
-            raise RefusalError(sentence)
-        return None
-
-    def _require_enough(self, wanted: Collection[str]) -> None:
-        """Refuse to wait for a round that cannot begin because too many nodes refuse to take part in it."""
-        if len(wanted) >= self._run.minimum_cohort:
-            return
-        refusals = " ".join(f"{node}: {sentence}" for node, sentence in sorted(self._excluded.items()))
-        sentence = (
-            f"a round needs {self._run.minimum_cohort} nodes and {len(wanted)} of those that accepted the job would "
-            f"still take part. {refusals}"
-        )
-        raise RefusalError(sentence)
-
-    def _may_return(self, missing: Collection[str], now: datetime) -> bool:
-        """Whether one of ``missing`` left so recently that the round still waits for it."""
-        limit = self._around.settings.return_seconds
-        return any((now - self._left_at[node]).total_seconds() < limit for node in missing if node in self._left_at)
-
     def _activate(self, opened: OpenedRound, log_size: int, now: datetime) -> ActiveRound:
         address = opened.plan.address
         spool = self._around.spool / address.job / f"{address.stage}-{address.round}-{address.attempt}"
         spool.mkdir(parents=True, exist_ok=True)
-        return ActiveRound(opened, RoundDriver(opened.plan, now=now), spool, log_size)
+        patience = timedelta(seconds=self._around.settings.patience_seconds)
+        return ActiveRound(opened, RoundDriver(opened.plan, now=now, patience=patience), spool, log_size)
 
     def _instruct(self, active: ActiveRound, session: Session) -> None:
         """Send what ``session`` needs for the current step."""
@@ -340,15 +316,14 @@ class JobDesk:
             metrics=figures,
             address=active.opened.plan.address,
         )
-        self._excluded.clear()
-        self._waiting_since = now
+        self._gathering.completed(frozenset(str(item) for item in result.survivors), now=now)
 
     def _fail_round(self, active: ActiveRound, reason: str, now: datetime) -> None:
         self._around.ledger.fail_round(active.opened.plan.address, reason, now=now)
         self._close_round(active, completed=False, reason=reason, survivors=[])
         self._publish("failed", text=reason, address=active.opened.plan.address)
         self._run.retry()
-        self._waiting_since = now
+        self._gathering.wait_from(now)
         settings = self._around.settings
         self._pause_until = now + settings.retry_pause
         if self._run.progress.attempt >= settings.maximum_attempts:
@@ -359,17 +334,15 @@ class JobDesk:
         self._active = None
         ended = EndedAttempt(active.opened.plan.address, completed, reason, tuple(survivors))
         self._last_end = _round_end(ended)
-        for session in self._members_present(active):
-            session.send(self._last_end)
+        for session in self._around.attendance.all():
+            if ClientId(session.node) in active.opened.plan.members:
+                session.send(self._last_end)
         shutil.rmtree(active.spool, ignore_errors=True)
 
-    def _require_active(self, address: RoundAddress, node: str, session: bytes) -> ActiveRound:
+    def _require_active(self, address: RoundAddress) -> ActiveRound:
         active = self._active
         if active is None or active.opened.plan.address != address:
             sentence = f"{address} is not under way"
-            raise RefusalError(sentence)
-        if not active.driver.belongs(ClientId(node), session):
-            sentence = f"{address} was begun by another process of {node}, or without it"
             raise RefusalError(sentence)
         return active
 
@@ -438,6 +411,13 @@ class JobDesk:
         if metrics is not None:
             event.metrics = json.dumps(metrics)
         self._around.hub.publish(event)
+
+
+def _require_beginner(active: ActiveRound, node: str, session: bytes) -> None:
+    """Only the process that began an attempt takes part in it; another one does not know its secrets."""
+    if not active.driver.belongs(ClientId(node), session):
+        sentence = f"{active.opened.plan.address} was begun by another process of {node}, or without it"
+        raise RefusalError(sentence)
 
 
 def _round_end(ended: EndedAttempt) -> pb.Instruction:

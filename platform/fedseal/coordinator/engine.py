@@ -245,7 +245,7 @@ class Engine:
         _log.info("node present", node=session.node, returned=departed is not None)
         for desk in tuple(self._desks.values()):
             with suppress(StorageError):  # logged there, and the job is loaded again
-                self._guarding(desk, lambda desk=desk: desk.welcome(session))  # type: ignore[misc]  # bound per loop
+                self._guarding(desk, lambda desk=desk: desk.welcome(session, now=self._clock()))  # type: ignore[misc]  # bound per loop
         for digest in session.open_jobs:
             end = None if digest in self._desks else self._ledger.job_end(digest, session.node)
             if end is not None:
@@ -268,7 +268,7 @@ class Engine:
                 session.close()
                 self._attendance.leave(session)
                 for desk in self._desks.values():
-                    desk.lost(session.node, now=self._clock())
+                    desk.lost(session.node, now=self._clock(), for_good=True)
         return True
 
     def _tick(self, now: datetime) -> None:
@@ -318,7 +318,7 @@ class Engine:
             for session in self._attendance.all():
                 end = None if desk is not None else self._ledger.job_end(digest, session.node)
                 if desk is not None:
-                    desk.welcome(session)
+                    desk.welcome(session, now=self._clock())
                 elif end is not None:
                     session.send(pb.Instruction(job_end=end))
         except (StorageError, OSError):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from fedseal.coordinator.attendance import Session
 from fedseal.coordinator.round_driver import RoundPlan
+from fedseal.coordinator.strictest import policy_for, strictest
 from fedseal.learning import NamedTensors, Tensor, pack_tensors
 from fedseal.methods import (
     CohortSum,
@@ -30,10 +31,6 @@ from fedseal_governance.jobs import JobDocument
 
 SMALLEST_COHORT = 3
 """Two nodes cannot hide from each other: each subtracts itself from the sum."""
-
-CORRUPTED_FRACTION = 0.2
-DROPOUT_FRACTION = 0.1
-"""Defaults of the masking protocol; every node checks them against its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +118,7 @@ class JobRun:
         """Make the parameters and the broadcast of the next attempt.
 
         Raises:
-            MisuseError: the roster is smaller than three.
+            ParametersInvalid: the roster is smaller than three, or no graph withstands what the policies assume.
         """
         sessions = sorted(roster, key=lambda session: session.node)
         plan = self.plan()
@@ -173,8 +170,10 @@ class JobRun:
         return replace(entered, state=self.stages[stage].method.initial_state(plan))
 
     def _parameters(self, sessions: Sequence[Session], layout: Layout, broadcast: Digest) -> RoundParameters:
+        # Every node computes this from its own policy and refuses anything weaker.
+        asked = strictest(policy_for(self.document.dataset, session) for session in sessions)
         group = choose_parameters(
-            len(sessions), corrupted_fraction=CORRUPTED_FRACTION, dropout_fraction=DROPOUT_FRACTION
+            len(sessions), corrupted_fraction=asked.corrupted_fraction, dropout_fraction=asked.dropout_fraction
         )
         return RoundParameters(
             federation=self._federation,

@@ -457,6 +457,12 @@ class Ledger:
                 return EndedAttempt(_address(row), row.state is RoundState.COMPLETED, row.reason, survivors)
         return None
 
+    def last_sum(self, digest: Digest) -> frozenset[str] | None:
+        """The nodes in the job's newest sum; None before the first."""
+        rows = self.database.read(lambda session: runs.rounds(session, digest))
+        completed = [row for row in rows if row.state is RoundState.COMPLETED]
+        return frozenset(json.loads(completed[-1].survivors)) if completed else None
+
     def open_attempt(self, stored: StoredJob, run: JobRun) -> StoredAttempt:
         """The attempt that was under way when the coordinator stopped.
 

@@ -4,12 +4,14 @@ The driver owns no clock, socket or database: the engine hands in messages, depa
 sends what ``instruction_for`` gives. Feeding the same messages and step closures into a fresh driver gives
 the same state, which is how a restarted coordinator takes a round up again.
 
-A step is closed when every member that is still present has answered, or at its deadline if enough have.
+A step is closed when every member that is still present has answered, or at its deadline. The last step is different:
+members that have answered it have released their shares and will never sign that they did not, so a round that fails
+there can hardly be tried again. With too few answers it is kept open, deadline or not, as long as somebody may answer.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from fedseal.rounds import RoundAddress
 from fedseal_crypto.identity import PublicIdentity
@@ -22,6 +24,8 @@ from fedseal_crypto.masking import (
     RoundParameters,
     Step,
 )
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +50,14 @@ class RoundPlan:
 class RoundDriver:
     """The coordinator's side of one attempt."""
 
-    def __init__(self, plan: RoundPlan, *, now: datetime) -> None:
+    def __init__(self, plan: RoundPlan, *, now: datetime, patience: timedelta = timedelta(0)) -> None:
+        """Begin an attempt; ``patience`` is how long after its deadline the last step waits for too few answers."""
         self.plan = plan
+        self._patience = patience
         self._server = MaskingServer(plan.parameters, plan.members)
         self._deadline = now + timedelta(seconds=plan.step_seconds)
         self._away: set[ClientId] = set()
+        self._silent_from: dict[ClientId, datetime] = {}
         self.failure: RoundFailed | None = None
 
     @property
@@ -82,9 +89,16 @@ class RoundDriver:
         self._server.receive(message)
         return self._server.missing() != before
 
-    def leave(self, client: ClientId) -> None:
-        """Stop waiting for ``client``, in this step and the following: it is gone, was restarted or refused."""
+    def leave(self, client: ClientId, *, silent_from: datetime | None = None) -> None:
+        """Stop waiting for ``client``, in this step and the following: it is gone, was restarted or refused.
+
+        Args:
+            client: the member.
+            silent_from: from when on it is certain that it will not answer; None if it may come back and do so.
+        """
         self._away.add(client)
+        if silent_from is not None:
+            self._silent_from[client] = min(silent_from, self._silent_from.get(client, silent_from))
         self._drop_away()
 
     def come_back(self, client: ClientId) -> None:
@@ -95,6 +109,9 @@ class RoundDriver:
         """Whether the current step should be closed now."""
         if self._server.step in (Step.DONE, Step.FAILED):
             return False
+        if self._server.step is Step.UNMASK and not self._server.can_close():
+            hoped_for = any(now < self._silent_from.get(client, _NEVER) for client in self._server.missing())
+            return not hoped_for or now >= self._deadline + self._patience
         return self._server.all_in() or now >= self._deadline
 
     def close_step(self, now: datetime) -> None:

@@ -2,7 +2,8 @@
 
 Rules kept here:
 
-1. What leaves the node is stored as leaving before it leaves (``NodeLedger``), so a restart never answers twice.
+1. What leaves the node is stored as leaving before it leaves (``AttemptLedger``), so a restart never answers twice;
+   the shares that open a sum are stored themselves, so that a restart can send the same ones again.
 2. A refusal of this node's own is an audit entry here, a sentence to the coordinator, and the end of the attempt.
 3. The protocol's secrets of an attempt live in this object only and are forgotten when it ends.
 
@@ -136,6 +137,24 @@ class Agent:
         self._witness.watch(
             NoteVerifier(name=log_origin(coordinator.federation, coordinator.name), public=coordinator.public)
         )
+        self._send_answers_again()
+
+    def _send_answers_again(self) -> None:
+        """Send shares that an earlier process of this node released, in case they never arrived.
+
+        They have left this node as far as anybody must assume, so sending the same bytes again reveals nothing, and a
+        round that lacks them is lost.
+        """
+        for address, answer in self._me.ledger.attempts.open_answers():
+            if self._current is not None and self._current.address == address:
+                continue  # the coordinator asks this process again if it needs to
+            try:
+                self._send_message(address, answer)
+            except CallRefused as error:
+                _log.info("released shares not taken", round=str(address), sentence=str(error))
+            else:
+                self._me.ledger.attempts.answer_settled(address)
+                _log.info("released shares sent again", round=str(address))
 
     # -- jobs ------------------------------------------------------------------------------------------
 
@@ -209,28 +228,27 @@ class Agent:
         """Make and store the answer to a step; returns what sends it."""
         opened, address = current.opened, current.address
         client = opened.client
-        if isinstance(message, ShareDelivery):
-            answer = client.answer(message, None if repeated else opened.work())
-        else:
-            answer = client.answer(message)
+        match message:
+            case ShareDelivery():
+                answer = client.answer(message, None if repeated else opened.work())
+            case Survivors():
+                earlier = self._me.ledger.attempts.earlier_sums(address, opened.compared)
+                answer = client.answer(message, earlier=earlier)
+                names = _survivor_names(message, opened.offer.parameters.roster)
+                self._me.ledger.attempts.confirm_survivors(address, names)
+            case _:
+                answer = client.answer(message)
         if isinstance(answer, MaskedInput):
             return partial(self._send_vector, address, answer)
-        match message:
-            case Roster() | Openings():
-                check_earlier_attempts(opened)
-            case Survivors():
-                names = _survivor_names(message, opened.offer.parameters.roster)
-                minimum = opened.policy.document.protection.minimum_cohort
-                self._me.ledger.confirm_survivors(address, names, minimum=minimum)
-            case Confirmations() if not repeated:
-                self._me.ledger.unmask_released(address, now=self._me.clock())
-            case _:
-                pass
+        if isinstance(message, (Roster, Openings)):
+            check_earlier_attempts(opened, self._me)
+        if isinstance(message, Confirmations) and not repeated:
+            self._me.ledger.attempts.unmask_released(address, answer.encode(), now=self._me.clock())
         return partial(self._send_message, address, answer.encode())
 
     def _leave_round(self, end: pb.RoundEnd) -> None:
         address = RoundAddress.from_wire(end.address)
-        self._me.ledger.round_ended(address, completed=end.completed)
+        self._me.ledger.attempts.round_ended(address, completed=end.completed)
         kept = end.completed and self._me.name in end.survivors
         current = self._current
         if current is not None and current.address == address:
@@ -297,9 +315,9 @@ class Agent:
         _log.warning("round refused", round=str(address), code=code, sentence=sentence)
         known = self._me.ledger.known_job(address.job) is not None
         if known or self._strange_refusals < _STRANGE_REFUSALS:
-            self._me.ledger.refused(address, error, now=self._me.clock())
+            self._me.ledger.attempts.refused(address, error, now=self._me.clock())
         if known:
-            self._me.ledger.round_ended(address, completed=False)
+            self._me.ledger.attempts.round_ended(address, completed=False)
         else:
             self._strange_refusals += 1
         self._me.local_states.settle(address.job, keep=False)

@@ -1,4 +1,4 @@
-"""What the node writes and decides from its own database: jobs, attempts, consents, its audit log.
+"""What the node writes and decides from its own database: jobs, consents, its audit log; attempts beside it.
 
 Every method that changes something is one transaction that also appends the audit entry. No entry holds a
 pseudonym: records appear as counts and as the digest of their sorted list.
@@ -14,23 +14,22 @@ from sqlalchemy.orm import Session
 
 from fedseal.documents import SignedJob
 from fedseal.errors import RefusalError
-from fedseal.foreign import fitted, hex_lines
+from fedseal.foreign import fitted
 from fedseal.learning import JobData, job_data, learner_digest
 from fedseal.methods import programme, programme_statement
+from fedseal.node.attempts import AttemptLedger
 from fedseal.node.data import DataRoom
-from fedseal.rounds import RoundAddress
 from fedseal.trust import Trust
 from fedseal_crypto.certificates import Member
 from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.identity import IdentityKey
-from fedseal_crypto.masking import EquivocationDetected, RoundParameters
 from fedseal_crypto.notes import log_origin
 from fedseal_crypto.secret import SecretBytes
-from fedseal_governance import consent, participation
+from fedseal_governance import consent, history, participation
 from fedseal_governance.acts import Act
 from fedseal_governance.audit import AuditLog
 from fedseal_governance.database import Database
-from fedseal_governance.participation import AttemptRow, AttemptState, NodeJobRow, NodeJobState
+from fedseal_governance.participation import NodeJobRow, NodeJobState
 from fedseal_governance.policy import (
     Decision,
     NodeFacts,
@@ -42,7 +41,6 @@ from fedseal_governance.policy import (
     settle,
 )
 from fedseal_governance.policy import due as policy_due
-from fedseal_governance.runs import RoundKey
 from fedseal_governance.trust import Trust as DocumentTrust
 
 _log = structlog.get_logger(__name__)
@@ -74,7 +72,7 @@ class NodeLedger:
         self.log = AuditLog(log_origin(member.federation, member.name), key)
         self._trust = trust
         self._data = data
-        self._snapshot_salt = snapshot_salt
+        self.attempts = AttemptLedger(database, self.log, actor=member.label, snapshot_salt=snapshot_salt)
 
     # -- jobs ------------------------------------------------------------------------------------------
 
@@ -215,138 +213,13 @@ class NodeLedger:
             if row is None or row.outcome:
                 return
             participation.end_job(session, digest, outcome=told, record=record)
+            history.forget_answers(session, digest)
             details = {"outcome": told, "record": sha256_hex(record) if record else None}
             self._note(session, now, "job.ended", "coordinator", f"job/{digest}", details)
 
         self.database.run("node.job.end", work)
 
-    # -- attempts --------------------------------------------------------------------------------------
-
-    def begin(
-        self, address: RoundAddress, parameters: RoundParameters, *, log_size: int, now: datetime
-    ) -> tuple[tuple[AttemptRow, ...], tuple[bytes, ...]]:
-        """Store the beginning of an attempt, before anything of it is sent.
-
-        Returns:
-            Older attempts of the round whose sum might still be opened, and the contexts this node abandons.
-
-        Raises:
-            AlreadyDone: the attempt was begun before, or the round is over for this node.
-        """
-        key = key_of(address)
-
-        def work(session: Session) -> tuple[tuple[AttemptRow, ...], tuple[bytes, ...]]:
-            earlier = participation.begin(
-                session,
-                participation.Beginning(
-                    key=key,
-                    context=parameters.context0().hex(),
-                    broadcast=parameters.broadcast_digest,
-                    holders=len(parameters.roster),
-                    corrupted=parameters.corrupted,
-                    threshold=parameters.threshold,
-                ),
-                now,
-            )
-            abandoned = tuple(bytes.fromhex(item) for item in participation.abandoned(session, key))
-            details = {
-                "stage": address.stage,
-                "round": address.round,
-                "attempt": address.attempt,
-                "roster": list(parameters.roster),
-                "threshold": parameters.threshold,
-                "broadcast": parameters.broadcast_digest,
-                "context": parameters.context0().hex(),
-                "coordinator_log_size": log_size,
-            }
-            self._note(session, now, "round.entered", self.member.label, f"job/{address.job}", details)
-            return earlier, abandoned
-
-        return self.database.run("node.round.begin", work)
-
-    def input_sent(self, address: RoundAddress, data: JobData, *, now: datetime) -> None:
-        """Store that a masked vector is about to leave, and which records went into it."""
-        snapshot = consent.snapshot_digest(data.record_ids, salt=self._snapshot_salt.reveal())
-
-        def work(session: Session) -> None:
-            participation.advance(session, key_of(address), AttemptState.INPUT_SENT)
-            participation.note_snapshot(session, key_of(address), snapshot=snapshot, pseudonyms=data.record_ids)
-            details = {
-                "stage": address.stage,
-                "round": address.round,
-                "attempt": address.attempt,
-                "records": data.record_count,
-                "snapshot": snapshot,
-            }
-            self._note(session, now, "round.contributed", self.member.label, f"job/{address.job}", details)
-
-        self.database.run("node.round.input", work)
-
-    def confirm_survivors(self, address: RoundAddress, survivors: Collection[str], *, minimum: int) -> None:
-        """Store over whom the sum will go, before this node signs that list.
-
-        Raises:
-            RefusalError: the difference to an earlier sum on the same broadcast would isolate a few members.
-        """
-
-        def work(session: Session) -> None:
-            key = key_of(address)
-            earlier = participation.isolating_sum(session, key, survivors=survivors, minimum=minimum)
-            if earlier is not None:
-                sentence = (
-                    f"{address}: an earlier sum on the same broadcast ({earlier.stage} round {earlier.round + 1}) "
-                    f"differs from this one by fewer than {minimum} members, so that their difference would show "
-                    "what those few contributed; this node does not open it"
-                )
-                raise RefusalError(sentence)
-            participation.note_survivors(session, key, survivors)
-
-        self.database.run("node.round.survivors", work)
-
-    def unmask_released(self, address: RoundAddress, *, now: datetime) -> None:
-        """Store that shares are about to leave."""
-
-        def work(session: Session) -> None:
-            row = participation.advance(session, key_of(address), AttemptState.UNMASK_RELEASED)
-            details = {
-                "stage": address.stage,
-                "round": address.round,
-                "attempt": address.attempt,
-                "survivors": json.loads(row.survivors),
-            }
-            self._note(session, now, "round.unmasked", self.member.label, f"job/{address.job}", details)
-
-        self.database.run("node.round.unmask", work)
-
-    def round_ended(self, address: RoundAddress, *, completed: bool) -> None:
-        """Store the end of a round as the coordinator told it."""
-
-        def work(session: Session) -> None:
-            row = session.get(AttemptRow, (address.job, address.stage, address.round, address.attempt))
-            if row is None:
-                return
-            if completed and row.state is AttemptState.UNMASK_RELEASED:
-                row.state = AttemptState.COMPLETED
-            elif row.state in (AttemptState.BEGUN, AttemptState.INPUT_SENT):
-                participation.advance(session, key_of(address), AttemptState.ABANDONED)
-
-        self.database.run("node.round.end", work)
-
-    def refused(self, address: RoundAddress, error: Exception, *, now: datetime) -> None:
-        """Note a refusal of this node's own; two contradicting messages are kept as evidence."""
-        details: dict[str, object] = {
-            "stage": address.stage,
-            "round": address.round,
-            "attempt": address.attempt,
-            "code": type(error).__name__,
-            "sentence": fitted(str(error)),
-        }
-        if isinstance(error, EquivocationDetected):
-            details["conflicting"] = [hex_lines(message) for message in error.conflicting]
-        self.database.run(
-            "node.round.refuse",
-            lambda session: self._note(session, now, "round.refused", self.member.label, f"job/{address.job}", details),
-        )
+    # -- the log ---------------------------------------------------------------------------------------
 
     def alarm(self, sentence: str, *, now: datetime) -> None:
         """Note that the coordinator's log was found rewritten or forked."""
@@ -378,8 +251,3 @@ class NodeLedger:
         details: Mapping[str, object],
     ) -> None:
         self.log.append(session, time=now, type=kind, actor=actor, subject=subject, details=details)
-
-
-def key_of(address: RoundAddress) -> RoundKey:
-    """The database key of an attempt."""
-    return RoundKey(job=address.job, stage=address.stage, round=address.round, attempt=address.attempt)

@@ -11,7 +11,9 @@ The numbers stand again beside the code:
     and threshold, and every member's certificate is the authority's and not revoked;
 (7) the broadcast is what the parameters say, and this attempt was never begun before;
 (8) an earlier attempt of the same round, in which this node already sent its masked vector, can never be
-    opened any more.
+    opened any more;
+(9) the members are those of an earlier sum that counts, or differ from them by enough: the policy's
+    ``protection.history``. The list of survivors is compared again before this node confirms it.
 
 (8) is checked when the members' advertisements have arrived, because they carry the declarations it needs; the
 records of (4) are chosen again right before the vector is made. What unmasking may reveal is the protocol's own
@@ -39,6 +41,7 @@ from fedseal.methods import (
     stage_plan,
     unpack_broadcast,
 )
+from fedseal.node.attempts import EarlierAttempt
 from fedseal.node.data import DataRoom
 from fedseal.node.ledger import NodeLedger
 from fedseal.node.local_state import LocalStates
@@ -57,8 +60,10 @@ from fedseal_crypto.masking import (
     RoundParameters,
     attempt_is_dead,
 )
-from fedseal_governance.participation import AttemptRow
-from fedseal_governance.policy.store import StoredPolicy
+from fedseal_governance.history import ComparedSums
+from fedseal_governance.jobs import SMALLEST_PROTECTED_COHORT
+from fedseal_governance.policy import PolicyDocument, StoredPolicy
+from fedseal_governance.policy.model import ProtectionRules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,14 +124,16 @@ class OpenedAttempt:
         earlier: older attempts of the round that might still be opened, for check (8).
         work: trains, encodes and stores that the vector is about to leave; called once.
         policy: the policy under which this node contributes.
+        compared: with which earlier sums the survivors are compared, for check (9).
     """
 
     offer: RoundOffer
     client: MaskingClient
     advertisement: bytes
-    earlier: tuple[AttemptRow, ...]
+    earlier: tuple[EarlierAttempt, ...]
     work: Callable[[], RingVector]
     policy: StoredPolicy
+    compared: ComparedSums
 
 
 def open_attempt(offer: RoundOffer, fetch: Callable[[], bytes], me: NodeSelf) -> OpenedAttempt:
@@ -144,6 +151,7 @@ def open_attempt(offer: RoundOffer, fetch: Callable[[], bytes], me: NodeSelf) ->
     policy = me.ledger.require_allowed(signed, now=now)  # (2) (3) (4) (5)
     stage = _check_address(offer, signed, me)  # (6)
     members = _check_members(offer, signed, me)  # (6)
+    _check_history(offer, policy.document, signed, me)  # (9)
     schema = me.data.schema(signed.document.dataset)
     plan = stage_plan(signed.document, schema, stage, round=offer.address.round)
     received = _receive(offer, fetch, plan, programme(signed.document))  # (7)
@@ -152,10 +160,12 @@ def open_attempt(offer: RoundOffer, fetch: Callable[[], bytes], me: NodeSelf) ->
         offer.parameters,
         me.key,
         members,
-        ClientLimits(minimum_cohort=policy.document.protection.minimum_cohort),
+        limits_of(policy.document.protection),
         os.urandom,
     )
-    earlier, abandoned = me.ledger.begin(offer.address, offer.parameters, log_size=offer.log_size, now=now)  # (7)
+    earlier, abandoned = me.ledger.attempts.begin(
+        offer.address, offer.parameters, dataset=signed.document.dataset, log_size=offer.log_size, now=now
+    )  # (7)
     advertisement = client.advertise(abandoned).encode()
     return OpenedAttempt(
         offer=offer,
@@ -164,7 +174,45 @@ def open_attempt(offer: RoundOffer, fetch: Callable[[], bytes], me: NodeSelf) ->
         earlier=earlier,
         work=lambda: _contribution(offer, signed, stage, received, layout, policy, me),
         policy=policy,
+        compared=compared_sums(offer, policy.document, signed),
     )
+
+
+def limits_of(rules: ProtectionRules) -> ClientLimits:
+    """What a policy demands of a round's parameters."""
+    return ClientLimits(
+        minimum_cohort=max(rules.minimum_cohort, SMALLEST_PROTECTED_COHORT),
+        corrupted_fraction=rules.corrupted_fraction,
+        dropout_fraction=rules.dropout_fraction,
+        minimum_difference=rules.minimum_difference,
+    )
+
+
+def compared_sums(offer: RoundOffer, policy: PolicyDocument, signed: SignedJob) -> ComparedSums:
+    """With which earlier sums a sum of this attempt is compared."""
+    return ComparedSums(
+        scope=policy.protection.history.scope,
+        dataset=signed.document.dataset,
+        broadcast=offer.parameters.broadcast_digest,
+    )
+
+
+def _check_history(offer: RoundOffer, policy: PolicyDocument, signed: SignedJob, me: NodeSelf) -> None:
+    """Refuse a roster whose own sum would be refused in the end, before anybody works for it.
+
+    Earlier attempts of the same round are left out: they may turn out to be dead.
+    """
+    roster, least = frozenset(offer.parameters.roster), policy.protection.minimum_difference
+    compared = compared_sums(offer, policy, signed)
+    for before in me.ledger.attempts.earlier_sums(offer.address, compared, this_round=False):
+        apart = roster ^ before
+        if 0 < len(apart) < least:
+            sentence = (
+                f"{offer.address}: its members and those of an earlier sum differ by {', '.join(sorted(apart))} only, "
+                "so that subtracting the sums would show what they contributed; the policy asks for the same members "
+                f"or at least {least} different ones (`protection.history`, scope {compared.scope.value})"
+            )
+            raise RefusalError(sentence)
 
 
 def _receive(offer: RoundOffer, fetch: Callable[[], bytes], plan: Plan, stages: tuple[Stage, ...]) -> ReceivedBroadcast:
@@ -197,22 +245,30 @@ def accepted_job(digest: str, me: NodeSelf) -> SignedJob:
     return signed
 
 
-def check_earlier_attempts(opened: OpenedAttempt) -> None:
+def check_earlier_attempts(opened: OpenedAttempt, me: NodeSelf) -> None:
     """Check (8): no older attempt in which this node's vector is out can still be opened.
+
+    What has been proven is stored: a sum that was never opened and never will be is compared with no other.
 
     Raises:
         RefusalError: too few members have declared that they will never open it.
     """
-    for row in opened.earlier:
-        declared = opened.client.roster_abandonments(bytes.fromhex(row.context))
-        dead = attempt_is_dead(len(declared), holders=row.holders, corrupted=row.corrupted, threshold=row.threshold)
+    for attempt in opened.earlier:
+        declared = opened.client.roster_abandonments(attempt.context)
+        # Of an attempt whose members an older release did not note, nothing can be proven.
+        dead = bool(attempt.roster) and attempt_is_dead(
+            declared, holders=attempt.roster, corrupted=attempt.corrupted, threshold=attempt.threshold
+        )
         if not dead:
+            silent, holders = len(declared & attempt.roster), len(attempt.roster)
             sentence = (
-                f"{opened.offer.address}: this node's vector of attempt {row.attempt + 1} may still be opened "
-                f"({len(declared)} of {row.holders} members have given that attempt up); a second sum could "
+                f"{opened.offer.address}: this node's vector of attempt {attempt.key.attempt + 1} may still be opened "
+                f"({silent} of {holders} members have given that attempt up); a second sum could "
                 "isolate a member, so this node does not contribute to the round again"
             )
             raise RefusalError(sentence)
+    if opened.earlier:
+        me.ledger.attempts.proven_dead(opened.earlier)
 
 
 def _check_address(offer: RoundOffer, signed: SignedJob, me: NodeSelf) -> Stage:
@@ -294,5 +350,5 @@ def _contribution(
     encoded = layout.encode(made.values, generator=np.random.default_rng())
     if made.local_state is not None:
         me.local_states.stage(job, made.local_state)
-    me.ledger.input_sent(offer.address, data, now=me.clock())
+    me.ledger.attempts.input_sent(offer.address, data, now=me.clock())
     return encoded.words

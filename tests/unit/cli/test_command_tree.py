@@ -52,7 +52,7 @@ def test_the_command_map_is_complete() -> None:
         dataset register; dataset list; dataset profile; policy validate; policy explain; policy diff;
         policy propose; policy approve; policy revoke; policy list; policy show; consent import; consent record;
         consent withdraw; consent status; job check; job submit; job list; job show; job watch; job stop; job report;
-        method list; method show; model list; model export; model verify; audit list; audit checkpoint;
+        protection plan; method list; method show; model list; model export; model verify; audit list; audit checkpoint;
         audit export; audit verify; audit prove; db upgrade; db status
     """
     for command in wanted.split(";"):

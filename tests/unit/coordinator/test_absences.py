@@ -1,13 +1,15 @@
 """Nodes that leave, restart, stay silent or come back: the round goes on without them, or is tried again."""
 
+from dataclasses import replace
+
 import pytest
 
 from fedseal.coordinator.intake import MessageReported
 from fedseal.rounds import RoundAddress
 from fedseal_crypto.digests import Digest
 from fedseal_crypto.masking import Advertisement, Step, decode_message
-from tests.unit.coordinator.members import Lost, Play, messages_of
-from tests.unit.node.papers import ROWS, JobFile
+from tests.unit.coordinator.members import Lost, Play, messages_of, signed_policy
+from tests.unit.node.papers import ROWS, JobFile, policy_with
 from tests.unit.node.parties import NODES, Consortium
 
 
@@ -219,6 +221,116 @@ def test_a_message_after_the_deadline_comes_too_late(play: Play, consortium: Con
     assert type(error).__name__ == "LateMessage"
     assert play.run(job) == "finished"
     assert rounds_of(play, job) == [("completed", 4, 1)]
+
+
+# --- policies that compare every round ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("scope", "expected"), [("model", [4, 5, 5, 5]), ("job", [4, 4, 4, 4])])
+def test_who_missed_a_sum_stays_out_where_a_policy_compares_every_round(
+    play: Play, consortium: Consortium, scope: str, expected: list[int]
+) -> None:
+    """Hungary misses the first round and comes back: a sum with it would differ from the first by it alone."""
+    text = policy_with({"minimum_cohort: 3}": f"minimum_cohort: 3, history: {{scope: {scope}}}}}"})
+    play.members["zurich"].attend(policies=(signed_policy(consortium, text),))
+    job = begin(play, consortium, training_rounds=2)
+    reach(play, job, Step.SHARE)
+    play.members["hungary"].restart()
+    play.until(lambda: play.process.detail(job).summary.rounds_done == 1)
+    play.restart()
+    play.members["zurich"].attend(policies=(signed_policy(consortium, text),))
+    assert play.run(job) == "finished"
+    assert [survivors for _, survivors, _ in rounds_of(play, job)] == expected
+
+
+# --- the last step ------------------------------------------------------------------------------------
+
+
+def silent_in_the_last_step(play: Play, consortium: Consortium) -> str:
+    """Two of five are present and say nothing: with three answers, one short, the round would be lost."""
+    job = begin(play, consortium, step_seconds=30)
+    reach(play, job, Step.UNMASK)
+    for name in ("hungary", "zurich"):
+        play.members[name].silent = True
+    play.turn()
+    assert play.step_of(job) is Step.UNMASK
+    return job
+
+
+def test_the_last_step_waits_beyond_its_deadline_for_what_it_cannot_do_without(
+    play: Play, consortium: Consortium
+) -> None:
+    """Three nodes have released their shares for this attempt: none of them would help with another one."""
+    job = silent_in_the_last_step(play, consortium)
+    play.tick(30.1)
+    play.tick(59.0)
+    assert play.step_of(job) is Step.UNMASK
+    play.members["zurich"].silent = False
+    play.members["zurich"].leave()
+    play.members["zurich"].attend()
+    assert play.run(job) == "finished"
+    assert rounds_of(play, job) == [("completed", 5, 0)]
+
+
+def test_the_last_step_does_not_wait_for_ever(play: Play, consortium: Consortium) -> None:
+    job = silent_in_the_last_step(play, consortium)
+    play.tick(90.1)  # the step's 30 seconds and the 60 of the coordinator's patience
+    assert rounds_of(play, job) == [("failed", 0, 0)]
+
+
+def test_the_last_step_with_enough_answers_ends_at_its_deadline(play: Play, consortium: Consortium) -> None:
+    job = begin(play, consortium, step_seconds=30)
+    reach(play, job, Step.UNMASK)
+    play.members["hungary"].silent = True
+    play.turn()
+    play.tick(29.0)
+    assert play.step_of(job) is Step.UNMASK
+    play.tick(1.1)
+    assert rounds_of(play, job) == [("completed", 5, 0)]
+
+
+def test_nobody_waits_for_those_who_cannot_answer_any_more(play: Play, consortium: Consortium) -> None:
+    """Two processes ended before they released anything: the new ones have nothing to send."""
+    job = silent_in_the_last_step(play, consortium)
+    for name in ("hungary", "zurich"):
+        play.members[name].silent = False
+        play.members[name].restart()
+    play.tick(2.1)
+    assert rounds_of(play, job)[0] == ("failed", 0, 0)
+
+
+def test_a_restarted_node_hands_in_what_its_last_process_released(play: Play, consortium: Consortium) -> None:
+    """It stored the shares and ended before they arrived; the bytes are signed, so any process may bring them."""
+    job = begin(play, consortium, step_seconds=30)
+    reach(play, job, Step.UNMASK)
+    released = {}
+    for name in ("hungary", "zurich"):
+        member = play.members[name]
+        [instruction] = [item for item in member.read() if item.WhichOneof("kind") == "masking_step"]
+        released[name] = member.answer(instruction)
+        member.restart()
+    play.turn()
+    assert play.step_of(job) is Step.UNMASK
+    event = released["zurich"]
+    assert isinstance(event, MessageReported)
+    play.deliver(replace(event, session=play.members["zurich"].session))
+    assert play.run(job) == "finished"
+    assert play.refusals == []
+    assert rounds_of(play, job) == [("completed", 5, 0)]
+
+
+def test_another_process_takes_part_in_no_other_step(play: Play, consortium: Consortium) -> None:
+    job = begin(play, consortium)
+    reach(play, job, Step.CONFIRM)
+    member = play.members["zurich"]
+    [instruction] = [item for item in member.read() if item.WhichOneof("kind") == "masking_step"]
+    event = member.answer(instruction)
+    assert isinstance(event, MessageReported)
+    member.restart()
+    play.deliver(replace(event, session=member.session))
+    [(_, error)] = play.refusals
+    assert "was begun by another process of zurich" in str(error)
+    assert play.run(job) == "finished"
 
 
 def test_a_round_waits_a_little_for_nodes_that_are_away(play: Play, consortium: Consortium) -> None:

@@ -12,11 +12,13 @@ from fedseal.coordinator.attendance import Attendance, Session
 from fedseal.coordinator.hub import EventHub, events
 from fedseal.coordinator.job_run import JobRun, OpenedRound, Progress, unpack_state
 from fedseal.coordinator.round_driver import RoundDriver
+from fedseal.coordinator.strictest import Assumptions, policy_for, strictest
 from fedseal.learning import unpack_tensors
 from fedseal.plans import plan_digest
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal_crypto.digests import sha256_hex
 from fedseal_crypto.encoding import RingVector
+from fedseal_crypto.identity import PartyKind
 from fedseal_crypto.masking import (
     ClientId,
     ClientLimits,
@@ -29,7 +31,8 @@ from fedseal_crypto.masking import (
     choose_parameters,
 )
 from fedseal_governance.datasets import load_schema
-from tests.unit.node.papers import SCHEMA, JobFile
+from tests.unit.coordinator.members import signed_policy
+from tests.unit.node.papers import DATASET, SCHEMA, JobFile, policy_with
 from tests.unit.node.parties import FEDERATION, NODES, NOW, Consortium
 
 Rosters = Callable[..., list[Session]]
@@ -92,6 +95,42 @@ def test_the_parameters_are_what_every_node_computes_itself(run_of: Runs, roster
     assert parameters.layout_digest == opened.layout.digest
     assert parameters.plan_digest == plan_digest(run.document, job=run.digest, schema=sha256_hex(SCHEMA))
     assert (parameters.stage, parameters.round, parameters.attempt) == ("statistics", 0, 0)
+
+
+def shown(session: Session, consortium: Consortium, **changed: str) -> Session:
+    """The same node, showing a policy with some of its text replaced."""
+    text = policy_with({"minimum_cohort: 3}": f"minimum_cohort: 3, {changed['protection']}}}"})
+    return replace(session, policies=(signed_policy(consortium, text),))
+
+
+def test_the_strictest_policy_decides_what_a_round_withstands(
+    run_of: Runs, roster: Rosters, consortium: Consortium
+) -> None:
+    """Two of ten colluders are assumed by default; one node assumes three, another one none."""
+    names = (*NODES, *(f"node-{number}" for number in range(5)))
+    for name in names[5:]:
+        consortium.enrol(PartyKind.NODE, name)
+    sessions = roster(*names)
+    sessions[0] = shown(sessions[0], consortium, protection="corrupted_fraction: 0.3")
+    sessions[1] = shown(sessions[1], consortium, protection="corrupted_fraction: 0")
+    parameters = run_of(nodes=names).open_round(sessions, step_seconds=5).plan.parameters
+    assert (parameters.corrupted, parameters.threshold) == (3, 7)
+    default = run_of(nodes=names).open_round(roster(*names), step_seconds=5).plan.parameters
+    assert (default.corrupted, default.threshold) == (2, 7)
+    sessions[0] = replace(sessions[0], policies=(b"no policy",))
+    assert run_of(nodes=names).open_round(sessions, step_seconds=5).plan.parameters.corrupted == 2
+
+
+def test_the_strictest_of_each_figure_counts_on_its_own(consortium: Consortium, roster: Rosters) -> None:
+    policies = [
+        policy_for(DATASET, shown(session, consortium, protection=text))
+        for session, text in zip(
+            roster("basel", "zurich"), ("corrupted_fraction: 0.4", "dropout_fraction: 0.3"), strict=True
+        )
+    ]
+    assert strictest(policies) == Assumptions(corrupted_fraction=0.4, dropout_fraction=0.3)
+    assert strictest([None]) == strictest([]) == Assumptions(corrupted_fraction=0.2, dropout_fraction=0.1)
+    assert policy_for("lungs", roster("basel")[0]) is None
 
 
 def test_two_nodes_are_no_cohort(run_of: Runs, roster: Rosters) -> None:

@@ -51,6 +51,21 @@ def test_generated_parts_are_current_and_links_resolve() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_the_tests_that_the_threat_model_names_exist() -> None:
+    """Each attack of its table is played; a test that is renamed or removed is missed here."""
+    page = (DOCS / "threat-model.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if re.match(r"\| .* \| `test_", line)]
+    named = {name for row in rows for name in re.findall(r"`(test_\w+)`", row)}
+    assert len(rows) >= 25
+    assert all(re.search(r"`test_\w+`", row.rpartition("|")[0].rpartition("|")[2]) for row in rows)
+    defined = {
+        name
+        for file in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)\(", file.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert named - defined == set()
+
+
 def test_the_worked_example_verifies_with_us_and_with_an_outsider(audit_blocks: ModuleType, tmp_path: Path) -> None:
     bundle: Path = audit_blocks.example(tmp_path)
     verified = verify_bundle(bundle)

@@ -61,7 +61,7 @@ def test_examples_are_valid(path: Path) -> None:
         (b"rounds: 20", b"rounds: 10001", "line 6: `method.rounds` is 10001"),
         (b"rounds: 20", b"rounds: true", "line 6: `method.rounds` is true, but a whole number is expected"),
         (b"holdout: 0.3", b"holdout: 1", "line 10: `evaluation.holdout` is 1"),
-        (b"hidden_width: 16", b"hidden_width: [16]", "line 7: `learner.settings.hidden_width` is a list"),
+        (b"hidden_width: 16", b"hidden_width: {a: 16}", "line 7: `learner.settings.hidden_width` is a mapping"),
         (b"job: heart-risk", b"job: Heart Risk", 'line 1: `job` is "Heart Risk"'),
         (
             b"protection: masking",

@@ -25,7 +25,6 @@ from fedseal_governance.participation import (
     begin,
     end_job,
     has_agreement,
-    isolating_sum,
     note_snapshot,
     note_survivors,
     records_used,
@@ -174,38 +173,6 @@ def test_survivors_are_confirmed_once(run: Run[object]) -> None:
     run(lambda session: begin(session, beginning(key(round_=1)), WHEN))
     with pytest.raises(RefusedError, match="is empty"):
         run(lambda session: note_survivors(session, key(round_=1), ()))
-
-
-@pytest.mark.parametrize(
-    ("second", "isolating"),
-    [
-        (ALL, False),
-        (ALL[:3], True),
-        (ALL[:2], True),
-        (("other", "more", "cleveland", "hungary"), False),
-        (("cleveland",), False),
-    ],
-)
-def test_sums_over_one_broadcast_stay_apart(
-    run: Run[object], office: "Office", second: tuple[str, ...], isolating: bool
-) -> None:
-    run(lambda session: contribute(session, key()))
-    run(lambda session: begin(session, beginning(key(attempt=1)), WHEN))
-    found = office.read(lambda session: isolating_sum(session, key(attempt=1), survivors=second, minimum=3))
-    assert (found is not None) is isolating
-    if found is not None:
-        assert found.attempt == 0
-
-
-def test_sums_over_other_broadcasts_do_not_matter(run: Run[object], office: "Office") -> None:
-    run(lambda session: contribute(session, key()))
-    run(lambda session: begin(session, beginning(key(attempt=1), broadcast="d" * 64), WHEN))
-    assert office.read(lambda session: isolating_sum(session, key(attempt=1), survivors=ALL[:3], minimum=3)) is None
-
-
-def test_own_attempt_is_not_compared_with_itself(run: Run[object], office: "Office") -> None:
-    run(lambda session: contribute(session, key()))
-    assert office.read(lambda session: isolating_sum(session, key(), survivors=ALL[:3], minimum=3)) is None
 
 
 def test_snapshots_are_kept_once_and_read_back(run: Run[object], office: "Office") -> None:

@@ -33,6 +33,14 @@ CHANGES = {
     "protection.allowed": (b"[masking, hybrid]", b"[masking]", Direction.FORBIDDEN),
     "protection.coordinator_may_learn": (b"learn: SUM", b"learn: SCALARS", Direction.ALLOWED),
     "protection.minimum_cohort": (b"minimum_cohort: 3", b"minimum_cohort: 4", Direction.FORBIDDEN),
+    "protection.corrupted_fraction": (b"cohort: 3", b"cohort: 3, corrupted_fraction: 0.3", Direction.FORBIDDEN),
+    "protection.dropout_fraction": (b"cohort: 3", b"cohort: 3, dropout_fraction: 0.05", Direction.ALLOWED),
+    "protection.history.scope": (b"cohort: 3", b"cohort: 3, history: {scope: job}", Direction.FORBIDDEN),
+    "protection.history.minimum_difference": (
+        b"cohort: 3",
+        b"cohort: 3, history: {minimum_difference: 2}",
+        Direction.ALLOWED,
+    ),
     "privacy.mechanism": (
         b"{mechanism: none}",
         b"{epsilon_per_job: 2, epsilon_total: 8, delta: 1e-5}",
@@ -125,6 +133,33 @@ def test_each_figure_of_a_budget_is_explained_and_compared(policy_bytes: bytes, 
     assert [change.kind for change in diff(after, before)] == [reverse[direction]]
 
 
+ASSUMPTIONS = (
+    (b"corrupted_fraction: 0.1", b"corrupted_fraction: 0.2"),
+    (b"dropout_fraction: 0.1", b"dropout_fraction: 0.2"),
+    (b"history: {scope: model}", b"history: {scope: job}"),
+    (b"history: {scope: job}", b"history: {scope: dataset}"),
+    (b"history: {minimum_difference: 3}", b"history: {minimum_difference: 4}"),
+)
+
+
+@pytest.mark.parametrize(("weaker", "stronger"), ASSUMPTIONS, ids=lambda text: bytes(text).decode())
+def test_assuming_more_of_the_hostile_forbids(policy_bytes: bytes, weaker: bytes, stronger: bytes) -> None:
+    before, after = (
+        load_policy(policy_bytes.replace(b"cohort: 3", b"cohort: 3, " + text), "policy.yaml")
+        for text in (weaker, stronger)
+    )
+    assert [change.kind for change in diff(before, after)] == [Direction.FORBIDDEN]
+    assert [change.kind for change in diff(after, before)] == [Direction.ALLOWED]
+
+
+def test_without_a_minimum_difference_the_minimum_cohort_is_meant(policy_bytes: bytes) -> None:
+    raised = load_policy(policy_bytes.replace(b"cohort: 3", b"cohort: 5"), "policy.yaml")
+    assert raised.protection.minimum_difference == 5
+    assert "differ by one to 4 sites" in explain(raised)
+    said = [change.clause for change in diff(load_policy(policy_bytes, "old.yaml"), raised)]
+    assert said == ["protection.minimum_cohort", "protection.history.minimum_difference"]
+
+
 def test_explanation_is_the_same_every_time_and_speaks_plainly(policy_bytes: bytes) -> None:
     policy = load_policy(policy_bytes, "policy.yaml")
     text = explain(policy)
@@ -167,6 +202,19 @@ def test_difference_in_words(policy_bytes: bytes) -> None:
             b"minimum_cohort: 2",
             "line 7: with a minimum cohort of 2 a site could learn another's contribution; write 3 or more.",
         ),
+        (
+            b"cohort: 3",
+            b"cohort: 3, corrupted_fraction: 0.5, dropout_fraction: 0.3",
+            "line 7: no masks withstand that 0.5 of the sites collude while 0.3 leave; lower one",
+        ),
+        (b"cohort: 3", b"cohort: 3, corrupted_fraction: 0.6", "line 7: `protection.corrupted_fraction` is 0.6"),
+        (
+            b"cohort: 3",
+            b"cohort: 3, history: {minimum_difference: 1}",
+            "line 7: `protection.history.minimum_difference` is 1",
+        ),
+        (b"cohort: 3", b"cohort: 3, history: {scope: model, scope: job}", "scope"),
+        (b"cohort: 3", b"cohort: 3, history: {scope: jobs}", "did you mean `job`?"),
         (b"{mechanism: none}", b"{epsilon_per_job: 2}", "line 8: `epsilon_total` is missing"),
         (b"{mechanism: none}", b"{}", "line 8: `epsilon_per_job` is missing"),
         (

@@ -24,6 +24,7 @@ from fedseal.methods.fednova import accumulated
 from fedseal.methods.programme import programme
 from fedseal_governance.datasets import DatasetSchema
 from fedseal_governance.jobs import JobDocument, LearnerChoice, MethodChoice
+from fedseal_governance.vocabulary import Setting
 from tests.unit.methods.quadratics import Federation, federation
 
 JOB = b"""
@@ -174,7 +175,7 @@ COMPRESSED = ("fedavg-quantised", "fedavg-subspace", "sign-vote")
 COARSE = {"fedadam": 2e-4, "fedyogi": 2e-4, "fedadagrad": 2e-4, "fednova": 5e-4}
 
 
-def job_with(job: JobDocument, method: str, rounds: int = 3, **settings: bool | float | str) -> JobDocument:
+def job_with(job: JobDocument, method: str, rounds: int = 3, **settings: Setting) -> JobDocument:
     assert job.learner is not None
     plain = {key: value for key, value in job.learner.settings.items() if key != "momentum"}
     learner = LearnerChoice(name="tabular-mlp", settings=plain)

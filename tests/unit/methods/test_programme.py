@@ -33,7 +33,7 @@ from fedseal.methods import (
 from fedseal.methods.fedavg import FedAvg, FedAvgSettings
 from fedseal_governance.datasets import DatasetSchema
 from fedseal_governance.jobs import JobDocument, MethodChoice
-from fedseal_governance.vocabulary import Disclosure, JobKind
+from fedseal_governance.vocabulary import Disclosure, JobKind, Setting
 
 STATISTICS = {
     "rows": np.array([10.0]),
@@ -88,7 +88,7 @@ def test_its_statement_is_that_of_all_stages(heart_job: JobDocument) -> None:
     ],
 )
 def test_what_no_method_can_do_is_refused_at_once(
-    name: str, settings: dict[str, bool | int | float | str], error: type[Exception], says: str, heart_job: JobDocument
+    name: str, settings: dict[str, Setting], error: type[Exception], says: str, heart_job: JobDocument
 ) -> None:
     choice = MethodChoice(name=name, rounds=1, settings=settings)
     with pytest.raises(error, match=says):

@@ -104,8 +104,8 @@ def test_older_and_newer_schemas_are_refused(engine: Engine) -> None:
 
 def test_an_older_schema_names_the_remedy(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     upgrade(engine)
-    monkeypatch.setattr(fedseal_migrations, "needed_revision", lambda: "0002")
-    with pytest.raises(UnknownSchema, match="works with 0002; make a backup, then run `fedseal db upgrade`"):
+    monkeypatch.setattr(fedseal_migrations, "needed_revision", lambda: "9998")
+    with pytest.raises(UnknownSchema, match="works with 9998; make a backup, then run `fedseal db upgrade`"):
         require_current(engine)
 
 

@@ -199,7 +199,7 @@ class Attempt:
             if instruction is None:
                 self.server.receive(client.advertise(self.abandoned.get(name, ())))
             else:
-                self.server.receive(client.answer(instruction, self._nothing()))
+                self.server.receive(client.answer(instruction, self.nothing()))
         self.play_own_step()
 
     def play_own_step(self) -> None:
@@ -226,7 +226,7 @@ class Attempt:
         self.end(completed=True, survivors=[str(name) for name in result.survivors])
         return self.opened.layout.decode(result.words, count=len(result.survivors))
 
-    def _nothing(self) -> RingVector:
+    def nothing(self) -> RingVector:
         """A contribution of zeros."""
         layout = self.opened.layout
         zeros = {spec.name: np.zeros(spec.length) for spec in layout.specs}

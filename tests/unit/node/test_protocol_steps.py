@@ -12,7 +12,6 @@ import pytest
 from fedseal.rounds import RoundAddress
 from fedseal.wire.limits import MASKING_MESSAGE_BYTES
 from fedseal_crypto.masking import (
-    Advertisement,
     ClientId,
     ClientState,
     Confirmation,
@@ -27,6 +26,16 @@ from fedseal_crypto.masking import (
 )
 from fedseal_governance.participation import AttemptState
 from tests.unit.node.attempts import Attempt, Coordinator, assert_counts, assert_ignored, assert_refused
+from tests.unit.node.forging import (
+    assert_attempt_is_over,
+    delivery_of,
+    entry_of,
+    everybody_but,
+    resigned,
+    roster_of,
+    survivors_of,
+    with_entry,
+)
 from tests.unit.node.papers import ROWS, JobFile
 from tests.unit.node.parties import NODES, Consortium
 from tests.unit.node.site import Site
@@ -35,42 +44,7 @@ ZURICH, HUNGARY = ClientId("zurich"), ClientId("hungary")
 LOW_ORDER = bytes(32)
 
 
-def assert_attempt_is_over(attempt: Attempt) -> None:
-    """Nothing of the attempt can be asked for any more, and the next one is answered as if nothing had been."""
-    site = attempt.site
-    [row] = site.attempts(attempt.address.job)
-    assert row.state is AttemptState.ABANDONED
-    for step in (Step.SHARE, Step.MASK, Step.CONFIRM, Step.UNMASK):
-        if attempt.server.step is step:
-            honest = attempt.server.instruction_for(attempt.me)
-            assert honest is not None
-            assert_ignored(site, lambda honest=honest: attempt.instruct(honest))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-    gave_up = dict.fromkeys(NODES, (attempt.context,))
-    assert_counts(attempt.coordinator.attempt(1, abandoned=gave_up).finish(), ROWS)
-
-
 # --- the list of keys ---------------------------------------------------------------------------------
-
-
-def roster_of(attempt: Attempt) -> Roster:
-    message = attempt.reach(Step.SHARE)
-    assert isinstance(message, Roster)
-    return message
-
-
-def entry_of(roster: Roster, name: ClientId) -> Advertisement:
-    return next(entry for entry in roster.advertisements if entry.client == name)
-
-
-def with_entry(roster: Roster, entry: Advertisement) -> Roster:
-    kept = [item for item in roster.advertisements if item.client != entry.client]
-    return replace(roster, advertisements=tuple(sorted([*kept, entry], key=lambda item: item.client)))
-
-
-def resigned(entry: Advertisement, attempt: Attempt) -> Advertisement:
-    """What a colluding member signs."""
-    key = attempt.coordinator.consortium.parties[entry.client].key
-    return replace(entry, signature=key.sign(entry.signed()))
 
 
 def substituted_key(roster: Roster, _attempt: Attempt) -> Roster:
@@ -147,12 +121,6 @@ def test_a_list_of_keys_that_is_not_what_members_signed(
 # --- shares -------------------------------------------------------------------------------------------
 
 
-def delivery_of(attempt: Attempt) -> ShareDelivery:
-    message = attempt.reach(Step.MASK)
-    assert isinstance(message, ShareDelivery)
-    return message
-
-
 def tampered_share(delivery: ShareDelivery, _attempt: Attempt) -> ShareDelivery:
     first = delivery.shares[0]
     flipped = replace(first, sealed=first.sealed[:-1] + bytes([first.sealed[-1] ^ 1]))
@@ -194,18 +162,6 @@ def test_shares_that_were_not_sealed_for_this_node(
 
 
 # --- survivors ----------------------------------------------------------------------------------------
-
-
-def survivors_of(attempt: Attempt, *names: str) -> Survivors:
-    """A list with exactly these members."""
-    honest = attempt.server.instruction_for(attempt.me)
-    assert isinstance(honest, Survivors)
-    bits = sum(1 << index for index, name in enumerate(attempt.parameters.roster) if name in names)
-    return replace(honest, survivors=bits.to_bytes(len(honest.survivors), "little"))
-
-
-def everybody_but(*names: str) -> tuple[str, ...]:
-    return tuple(name for name in NODES if name not in names)
 
 
 @pytest.mark.parametrize(

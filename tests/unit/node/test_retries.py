@@ -1,19 +1,22 @@
 """Attempts that are begun again: after a refusal, after a restart of the node, after the vector was out.
 
-What must never happen: two sums over the same broadcast whose difference shows what a few members contributed, and
-any mask, key or answer twice.
+What must never happen: any mask or key twice, a second answer, and a vector in two sums. What the difference of two
+sums may show is tested in `test_history.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import grpc
 import pytest
 
-from fedseal_crypto.masking import Advertisement, Confirmation, ShareBundle, Step, Survivors, Unmasking
+from fedseal.wire._generated import coordination_pb2 as pb
+from fedseal.wire.status import CallRefused
+from fedseal_crypto.masking import Advertisement, ShareBundle, Step, Unmasking
+from fedseal_governance.history import SumRow
 from fedseal_governance.participation import AttemptState
 from tests.unit.node.attempts import Attempt, Coordinator, assert_counts, assert_ignored, assert_refused
-from tests.unit.node.papers import ROWS, JobFile
-from tests.unit.node.parties import NODES, Consortium
-from tests.unit.node.site import Site
+from tests.unit.node.papers import ROWS
+from tests.unit.node.parties import NODES
 
 OTHERS = tuple(name for name in NODES if name != "cleveland")
 
@@ -155,51 +158,69 @@ def test_an_attempt_before_the_vector_needs_nobodys_word(coordinator: Coordinato
     assert_counts(coordinator.attempt(1).finish(), ROWS)
 
 
-# --- differences of sums ------------------------------------------------------------------------------
+# --- shares that were released ------------------------------------------------------------------------
 
 
-def sum_without(coordinator: Coordinator, number: int, earlier: Attempt, *gone: str) -> tuple[Attempt, Survivors]:
-    """A later attempt up to its list of survivors, from which ``gone`` are missing."""
-    attempt = coordinator.attempt(number, abandoned=given_up(earlier, *OTHERS))
-    survivors = attempt.reach(Step.CONFIRM, leaves={Step.MASK: gone} if gone else {})
-    assert isinstance(survivors, Survivors)
-    return attempt, survivors
+def test_released_shares_are_sent_again_after_a_restart(coordinator: Coordinator) -> None:
+    """The process ends after it stored that they leave and before they did: the round need not be lost."""
+    attempt, site = coordinator.attempt(), coordinator.site
+    confirmations = attempt.reach(Step.UNMASK)
+    assert confirmations is not None
+    site.outbox.answer = fail_once(RuntimeError("the machine loses power"))
+    with pytest.raises(RuntimeError, match="loses power"):
+        attempt.instruct(confirmations)
+    lost = site.outbox.reports.pop()
+    assert states(coordinator) == [AttemptState.UNMASK_RELEASED]
+    site.restart()
+    mark = site.mark()
+    site.welcome()
+    [released] = site.left_since(mark).messages
+    assert isinstance(released, Unmasking)
+    assert released.encode() == lost.message.payload
+    attempt.server.receive(released)
+    assert_ignored(site, site.welcome)
+    assert len(site.audit("round.unmasked")) == 1
 
 
-@pytest.mark.parametrize("restarted", [False, True])
-def test_two_sums_that_differ_by_one_member(coordinator: Coordinator, restarted: bool) -> None:
-    first, site = coordinator.attempt(), coordinator.site
-    first.reach(Step.UNMASK)
-    assert isinstance(site.last_message(), Confirmation)
-    first.end(completed=False)
-    if restarted:
-        site.restart()
-    second, survivors = sum_without(coordinator, 1, first, "zurich")
-    assert_refused(
-        site,
-        lambda: second.instruct(survivors),
-        code="RefusalError",
-        says="differs from this one by fewer than 3 members",
-    )
-    assert states(coordinator) == [AttemptState.ABANDONED, AttemptState.ABANDONED]
+def test_shares_that_a_coordinator_turns_away_are_offered_until_the_end(coordinator: Coordinator) -> None:
+    attempt, site = coordinator.attempt(), coordinator.site
+    confirmations = attempt.reach(Step.UNMASK)
+    assert confirmations is not None
+    site.outbox.answer = fail_once(RuntimeError("the machine loses power"))
+    with pytest.raises(RuntimeError, match="loses power"):
+        attempt.instruct(confirmations)
+    site.restart()
+    site.outbox.answer = fail_once(CallRefused("not under way here", grpc.StatusCode.FAILED_PRECONDITION))
+    for _ in range(2):
+        mark = site.mark()
+        site.welcome()
+        assert [type(message) for message in site.left_since(mark).messages] == [Unmasking]
+    attempt.end(completed=False)
+    assert_ignored(site, site.welcome)
 
 
-def test_the_same_survivors_again_are_no_difference(coordinator: Coordinator) -> None:
-    first = coordinator.attempt()
-    first.reach(Step.UNMASK)
-    first.end(completed=False)
-    second, survivors = sum_without(coordinator, 1, first)
-    second.instruct(survivors)
-    assert isinstance(coordinator.site.last_message(), Confirmation)
+def test_nothing_is_sent_again_that_was_never_released(coordinator: Coordinator) -> None:
+    """Up to its last step an attempt that a process began is dead with it."""
+    attempt, site = coordinator.attempt(), coordinator.site
+    attempt.reach(Step.UNMASK)
+    site.restart()
+    assert_ignored(site, site.welcome)
 
 
-def test_another_round_is_another_broadcast(site: Site, consortium: Consortium) -> None:
-    """Losing a member from one round to the next is ordinary: the sums are of different vectors."""
-    coordinator = Coordinator(site, JobFile(training_rounds=1).signed(consortium))
-    assert coordinator.offer().accepted
-    first = coordinator.attempt()
-    first.finish()
-    coordinator.run.absorb(first.server.result, first.opened.layout)
-    second = coordinator.attempt()
-    second.finish(leaves={Step.MASK: ("zurich",)})
-    assert states(coordinator) == [AttemptState.COMPLETED, AttemptState.COMPLETED]
+def test_a_job_that_ended_leaves_no_shares_behind(coordinator: Coordinator) -> None:
+    attempt, site = coordinator.attempt(), coordinator.site
+    attempt.reach(Step.DONE)
+    coordinator.end("failed")
+    kept = site.database.read(lambda session: [row.answer for row in session.query(SumRow)])
+    assert kept == [None]
+
+
+def fail_once(error: Exception) -> Callable[[pb.NodeReport], None]:
+    """An answer to a report that fails the first time."""
+    waiting = [error]
+
+    def answer(_report: pb.NodeReport) -> None:
+        if waiting:
+            raise waiting.pop()
+
+    return answer

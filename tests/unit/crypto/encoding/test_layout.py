@@ -22,6 +22,7 @@ def spec(name: str = "v", *, length: int = 10, bound: float = 1.0, resolution: f
         (4, 100, 1.5),  # 11 bits: two in a 24-bit word
         (3, 100, 8 / 6),  # 10 bits: six in a 64-bit word
         (1, 4, 8 / 16),
+        (1, 10, 8 / 12),  # three levels, ten nodes: five bits, twelve in a 64-bit word
         (24, 100, 4.0),
         (40, 100, 8.0),
     ],

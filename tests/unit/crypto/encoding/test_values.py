@@ -68,7 +68,7 @@ def test_rounding_is_unbiased_and_between_neighbours() -> None:
         assert abs(decoded.mean() - value) < 5 * error
 
 
-@pytest.mark.parametrize("levels", [2**3, 2**29, 2**31, 2**45])
+@pytest.mark.parametrize("levels", [2**3, 2**21, 2**25, 2**26, 2**29, 2**31, 2**45])
 def test_rounding_is_unbiased_at_every_width(levels: int) -> None:
     draws = 100_000
     layout = layout_of(bound=float(levels), resolution=1.0, cohort=1, length=draws)
@@ -81,6 +81,16 @@ def test_whole_numbers_are_never_moved_by_rounding() -> None:
     layout = layout_of(bound=50_000.0, resolution=1.0, cohort=2, length=values.size)
     for seed in range(5):
         assert np.array_equal(layout.decode(total_of(layout, [values], seed), count=1)["v"], values)
+
+
+@pytest.mark.parametrize("resolution", [0.1, 0.25, 1 / 3, 7.0])
+@pytest.mark.parametrize("levels", [1000, 2**22, 2**27, 2**33])
+def test_multiples_of_any_resolution_are_never_moved_by_rounding(resolution: float, levels: int) -> None:
+    """Also where dividing by the resolution is not exact."""
+    steps = np.random.default_rng(2).integers(-levels, levels, 20_000)
+    values: Floats = np.asarray(steps * resolution, np.float64)
+    layout = layout_of(bound=levels * resolution, resolution=resolution, cohort=2, length=values.size)
+    assert np.array_equal(np.rint(layout.decode(total_of(layout, [values]), count=1)["v"] / resolution), steps)
 
 
 def test_clipping_is_counted_and_clips_to_the_bound() -> None:

@@ -5,7 +5,6 @@ Types of what the fixtures give are the package's own, so that tests are checked
 
 import hashlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,15 +28,6 @@ SHAPE = RingShape(
     layout_digest=hashlib.sha256(b"layout").digest(),
     runs=tuple(WordRun(bits=bits, count=count) for bits, count in ((64, 2), (32, 5), (16, 3), (24, 4))),
 )
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Long runs only when they are asked for with `-m soak`."""
-    if "soak" in config.getoption("markexpr"):
-        return
-    for item in items:
-        if "soak" in item.keywords and Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.skip(reason="long; run with -m soak"))
 
 
 def seeded_entropy(seed: object) -> Callable[[int], bytes]:

@@ -41,7 +41,7 @@ def test_sparse_rosters_and_openings(
     client = clients[VICTIM]
     digests = server.instruction_for(VICTIM)
     assert isinstance(digests, RosterDigests)
-    changed = replace(digests.entries[0], graph_commitment=bytes(32))
+    changed = digests.entries[0]._replace(graph_commitment=bytes(32))
     refused(
         client,
         lambda: client.reveal(replace(digests, entries=(changed, *digests.entries[1:]))),
@@ -50,14 +50,14 @@ def test_sparse_rosters_and_openings(
     )
     few = replace(digests, entries=digests.entries[:5])
     refused(client, lambda: client.reveal(few), CohortTooSmall, "5 members")
-    beyond = replace(digests, entries=(*digests.entries[:-1], replace(digests.entries[-1], member=50)))  # type: ignore[arg-type]  # no such member
+    beyond = replace(digests, entries=(*digests.entries[:-1], digests.entries[-1]._replace(member=50)))  # type: ignore[arg-type]  # no such member
     refused(client, lambda: client.reveal(beyond), UnknownMember, "beyond the roster")
 
     server, clients = play_until(parameters, parties, Step.SHARE, limits=limits)
     client = clients[VICTIM]
     openings = server.instruction_for(VICTIM)
     assert isinstance(openings, Openings)
-    wrong = replace(openings.nonces[3], nonce=bytes(32))
+    wrong = openings.nonces[3]._replace(nonce=bytes(32))
     nonces = (*openings.nonces[:3], wrong, *openings.nonces[4:])
     refused(client, lambda: client.share(replace(openings, nonces=nonces)), OpeningRefused, "node-003")
     missing = replace(openings, nonces=openings.nonces[1:])

@@ -14,6 +14,7 @@ from fedseal_crypto.encoding import RingMismatch, RingVector
 from fedseal_crypto.errors import MisuseError
 from fedseal_crypto.identity import IdentityKey
 from fedseal_crypto.masking import (
+    AbandonmentsInvalid,
     AlreadyAnswered,
     CallOutOfOrder,
     ClientId,
@@ -38,6 +39,7 @@ from fedseal_crypto.masking import (
     Survivors,
     SurvivorsRefused,
     UnknownMember,
+    decode_message,
 )
 from fedseal_crypto.masking._members import from_bitmap, to_bitmap
 from fedseal_crypto.masking._parameters import MemberIndex
@@ -382,3 +384,17 @@ def test_abandonments_are_signed_and_seen(
     client.share(roster)
     assert client.roster_abandonments(dead) == frozenset(second.roster[:3])
     assert client.roster_abandonments(second.context0()) == frozenset()
+
+
+def test_more_abandonments_than_receivers_read_are_refused_before_anything_is_made(
+    parameters_for: ParametersFor, clients_for: ClientsFor
+) -> None:
+    client = clients_for(parameters_for(4))[VICTIM]
+    contexts = tuple(place.to_bytes(32, "big") for place in range(65))
+    for wrong, said in ((contexts, "65 attempts .* at most 64"), ((b"short",), "32 bytes")):
+        with pytest.raises(AbandonmentsInvalid, match=said):
+            client.advertise(abandoned=wrong)
+        assert client.state is ClientState.READY
+    most = client.advertise(abandoned=(*contexts[:64], contexts[0]))
+    assert decode_message(most.encode()) == most
+    assert most.abandoned == contexts[:64]

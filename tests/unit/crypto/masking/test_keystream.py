@@ -5,7 +5,7 @@ import pytest
 
 from fedseal_crypto.encoding import RingShape, RingVector, WordRun
 from fedseal_crypto.masking import _keystream
-from fedseal_crypto.masking._keystream import Mask, apply_masks, keystream_encryptor, segment_nonce
+from fedseal_crypto.masking._keystream import Mask, apply_masks, keystream_encryptor, segment_place
 from fedseal_crypto.secret import SecretBytes
 
 WIDTHS = ((64, 70_001), (32, 600_001), (16, 70_001), (24, 600_001))
@@ -16,7 +16,7 @@ def shape_of(*widths: tuple[int, int]) -> RingShape:
 
 
 def key(number: int) -> SecretBytes:
-    return SecretBytes(np.random.default_rng(number).bytes(32))
+    return SecretBytes(np.random.default_rng(number).bytes(28))
 
 
 def reference(shape: RingShape, secret: SecretBytes) -> list[np.ndarray[tuple[int], np.dtype[np.uint64]]]:
@@ -27,7 +27,7 @@ def reference(shape: RingShape, secret: SecretBytes) -> list[np.ndarray[tuple[in
         stream = bytearray()
         for segment in range(-(-size // (2 << 20))):
             part = bytearray((2 << 20) + 16)
-            keystream_encryptor(secret.reveal(), segment_nonce(index, segment))(bytes(2 << 20), part)
+            keystream_encryptor(secret.reveal(), segment_place(index, segment))(bytes(2 << 20), part)
             stream += part[: 2 << 20]
         words = np.frombuffer(bytes(stream[:size]), run.compute_dtype).astype(np.uint64)
         out.append(words & np.uint64((1 << run.bits) - 1))
@@ -84,7 +84,16 @@ def test_no_block_of_keystream_repeats() -> None:
     assert len(set(blocks)) == len(blocks)
 
 
-def test_nonces_are_unique_to_run_and_segment() -> None:
-    nonces = {segment_nonce(run, segment) for run in range(4) for segment in range(1000)}
-    assert len(nonces) == 4000
-    assert {len(nonce) for nonce in nonces} == {12}
+def test_places_are_unique_to_run_and_segment() -> None:
+    places = {segment_place(run, segment) for run in range(4) for segment in range(1000)}
+    assert len(places) == 4000
+    assert max(places) < 1 << 96
+
+
+def test_the_salt_alone_changes_the_whole_mask() -> None:
+    streams = []
+    for salt in (bytes(12), bytes(11) + b"\1"):
+        out = bytearray(80)
+        keystream_encryptor(bytes(16) + salt, 7)(bytes(64), out)
+        streams.append({bytes(out[at : at + 16]) for at in range(0, 64, 16)})
+    assert not streams[0] & streams[1]

@@ -134,4 +134,17 @@ def test_an_attempt_is_dead_exactly_when_no_liars_can_complete_it() -> None:
                     liars = min(corrupted, declared)
                     still_possible = holders - declared + liars
                     dead = still_possible < threshold
-                    assert dead == attempt_is_dead(declared, holders=holders, corrupted=corrupted, threshold=threshold)
+                    names = [f"node-{i}" for i in range(holders)]
+                    assert dead == attempt_is_dead(
+                        frozenset(names[:declared]),
+                        holders=frozenset(names),
+                        corrupted=corrupted,
+                        threshold=threshold,
+                    )
+
+
+def test_members_that_were_not_in_an_attempt_cannot_help_to_declare_it_dead() -> None:
+    holders = frozenset({"node-0", "node-1", "node-2", "node-3"})
+    newcomers = frozenset({"node-4", "node-5", "node-6"})
+    assert attempt_is_dead(holders - {"node-3"}, holders=holders, corrupted=1, threshold=3)
+    assert not attempt_is_dead(frozenset({"node-0"}) | newcomers, holders=holders, corrupted=1, threshold=3)

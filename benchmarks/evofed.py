@@ -21,11 +21,11 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from _rows import Row
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -62,17 +62,6 @@ PAPER_NOTE = (
 LAST = 4  # evaluations of which each seed's accuracy is the mean, because single rounds swing
 TARGET = 0.65
 BAND, WIDE_BAND, SMALLER_VECTOR, SMALLER_BYTES, FEWER_NUMBERS = 0.05, 0.01, 0.98, 0.90, 40
-
-
-class Row(TypedDict):
-    """One row of the JSON file that every benchmark writes."""
-
-    case: str
-    metric: str
-    unit: str
-    ours: float
-    peer: float | None
-    floor: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

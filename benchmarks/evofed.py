@@ -13,6 +13,9 @@ Promised, on means over seeds; the script exits 1 if one does not hold:
   at least 90 % smaller, and accuracy is within 5 points;
 - with 1,024 variations accuracy is at most 1 point lower than that of federated averaging;
 - to an accuracy of 0.65, 128 variations need at most a fortieth of the numbers.
+
+Accuracy, and what it takes to reach one, is the mean of four evaluations in a row (four rounds apart), because under
+such skew single rounds of averaging swing by ten points.
 """
 
 import json
@@ -47,19 +50,19 @@ OUT = Path(__file__).parent / "out"
 FOLDERS = OUT / "evofed"
 CASES = {
     "fedavg": "FedAvg",
-    "evofed-128": "EvoFed, N = 128",
-    "evofed-1024": "EvoFed, N = 1,024",
-    "quantised": "FedAvg, 4 bits",
-    "sketch": "sketch, p = 1,128",
+    "evofed-128": "EvoFed N=128",
+    "evofed-1024": "EvoFed N=1024",
+    "quantised": "FedAvg 4 bits",
+    "sketch": "sketch p=1128",
 }
 YARDSTICK = "fedavg"
-PAPER = {"evofed-128": "> 98.8 % smaller *"}
+PAPER = ("EvoFed, paper*", "", "> 98.8%")
 PAPER_NOTE = (
     "* what a secondary summary reports of Rahimi et al. 2023 (NeurIPS) for Fashion-MNIST at an accuracy close to that "
-    "of federated averaging, with 10,000 images a node and 1,000 rounds; their accuracies could not be checked and are "
-    "not shown"
+    "of averaging, with 10,000 images a node and 1,000 rounds; the paper's accuracies could not be checked and are not "
+    "shown"
 )
-LAST = 4  # evaluations of which each seed's accuracy is the mean, because single rounds swing
+LAST = 4  # evaluations in a row whose mean counts
 TARGET = 0.65
 BAND, WIDE_BAND, SMALLER_VECTOR, SMALLER_BYTES, FEWER_NUMBERS = 0.05, 0.01, 0.98, 0.90, 40
 
@@ -95,9 +98,11 @@ class Outcome:
 
     @property
     def rounds_to_target(self) -> float:
-        """Rounds until an evaluation reaches the target, mean over seeds; NaN if a seed never does."""
-        reached = self.results[self.results["accuracy"] >= TARGET].groupby("seed")["round"].min()
-        return float(reached.mean()) if len(reached) == self.results["seed"].nunique() else float("nan")
+        """Rounds until the mean of `LAST` evaluations reaches the target, mean over seeds; NaN if a seed never does."""
+        known = self.results.dropna(subset=["accuracy"]).sort_values("round")
+        smooth = known.groupby("seed")["accuracy"].rolling(LAST).mean().droplevel(0)
+        reached = known[smooth.reindex(known.index) >= TARGET].groupby("seed")["round"].min()
+        return float(reached.mean()) if len(reached) == known["seed"].nunique() else float("nan")
 
 
 def run(name: str, console: Console) -> Outcome:
@@ -121,9 +126,10 @@ def run(name: str, console: Console) -> Outcome:
 def table(outcomes: dict[str, Outcome]) -> Table:
     """All methods beside federated averaging."""
     base = outcomes[YARDSTICK]
-    shown = Table(title=f"Fashion-MNIST, 5 nodes, two classes each, {rounds_of(base)} rounds, {seeds_of(base)} seeds")
-    for heading in ("method", "numbers", "smaller", "bytes", "smaller", "accuracy", f"kB to {TARGET}", "paper"):
-        shown.add_column(heading, justify="left" if heading == "method" else "right")
+    title = f"Fashion-MNIST, 5 nodes, two classes each, {rounds_of(base)} rounds, {seeds_of(base)} seeds"
+    shown = Table(title=title, box=None, padding=(0, 1, 0, 0))
+    for heading in ("sent up", "numbers", "less", "bytes", "less", "accuracy", "seeds", f"kB to {TARGET:.0%}"):
+        shown.add_column(heading, justify="left" if heading == "sent up" else "right", no_wrap=True)
     for name, label in CASES.items():
         one = outcomes[name]
         reach = one.rounds_to_target * one.bytes_up / 1000
@@ -133,15 +139,16 @@ def table(outcomes: dict[str, Outcome]) -> Table:
             percent(1 - one.numbers / base.numbers),
             f"{one.bytes_up:,.0f}",
             percent(1 - one.bytes_up / base.bytes_up),
-            f"{one.accuracy:.3f} [{one.accuracies.min():.3f}, {one.accuracies.max():.3f}]",
+            f"{one.accuracy:.3f}",
+            f"{one.accuracies.min():.3f}-{one.accuracies.max():.3f}",
             "never" if np.isnan(reach) else f"{reach:,.0f}",
-            PAPER.get(name, ""),
         )
+    shown.add_row(*PAPER)
     return shown
 
 
 def percent(share: float) -> str:
-    return f"{share:.2%}" if abs(share) > 1e-9 else ""
+    return f"{share:.1%}" if abs(share) > 1e-9 else ""
 
 
 def rounds_of(outcome: Outcome) -> int:
@@ -186,6 +193,8 @@ def plot(outcomes: Iterable[Outcome], path: Path) -> None:
     axes.set_ylabel("accuracy on 4,000 test images")
     axes.set_title("Fashion-MNIST, five nodes with two classes each", loc="left", fontsize=11)
     axes.grid(alpha=0.3)
+    note = "paper (secondary source): > 98.8 % fewer numbers than averaging, near its accuracy, after 1,000 rounds"
+    axes.text(0.01, 0.98, note, transform=axes.transAxes, fontsize=6.5, va="top", color="#555555")
     axes.legend(fontsize=8, frameon=False, loc="lower right")
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path, dpi=150)

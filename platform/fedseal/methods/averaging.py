@@ -74,12 +74,13 @@ def unweighted_statement(what_differs: str, *quantities: Quantity) -> Disclosure
     )
 
 
-def averaging_statement(what_differs: str, *quantities: Quantity) -> DisclosureStatement:
+def averaging_statement(what_differs: str, *quantities: Quantity, update: Quantity = UPDATE) -> DisclosureStatement:
     """The statement of a method that averages weighted updates.
 
     Args:
         what_differs: Sentences between what nodes do and what nobody sees.
         quantities: Seen beside update, weight, loss, clipped and the model.
+        update: As what the summed change travels.
     """
     paragraph = (
         "Every node trains the current model on its own rows and contributes how the model changed, weighted by its "
@@ -91,7 +92,7 @@ def averaging_statement(what_differs: str, *quantities: Quantity) -> DisclosureS
     return DisclosureStatement(
         level=Disclosure.SUM,
         paragraph=paragraph,
-        quantities=(UPDATE, *FIGURES, *quantities, PUBLISHED_MODEL),
+        quantities=(update, *FIGURES, *quantities, PUBLISHED_MODEL),
     )
 
 

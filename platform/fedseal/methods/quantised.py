@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 
 from fedseal.methods.averaging import Message, averaging_statement
 from fedseal.methods.compression import Compressed, CompressionSettings, Floats, clipped_to
-from fedseal.methods.contract import DisclosureStatement, Plan
+from fedseal.methods.contract import DisclosureStatement, Plan, Quantity
 from fedseal_crypto.encoding import VectorSpec
 
 LEVELS = "levels"
@@ -42,6 +42,11 @@ class FedAvgQuantised(Compressed):
     statement: ClassVar[DisclosureStatement] = averaging_statement(
         "Changes are rounded at random to a few levels on a grid that is the same for all nodes, which makes the sum "
         "small, not private: it is the secure sum that hides a node's change.",
+        update=Quantity(
+            name=LEVELS,
+            party="coordinator",
+            description="row-weighted sum of the model changes of the cohort, in levels",
+        ),
     )
     settings_model: ClassVar[type[BaseModel]] = QuantisedSettings
 

@@ -28,7 +28,7 @@ from fedseal.methods.averaging import (
     moved,
 )
 from fedseal.methods.compression import Floats, clipped_to, common_generator
-from fedseal.methods.contract import CohortSum, DisclosureStatement, NodeContext, Plan
+from fedseal.methods.contract import CohortSum, DisclosureStatement, NodeContext, Plan, Quantity
 from fedseal_crypto.encoding import VectorSpec
 
 SKETCH = "sketch"
@@ -90,6 +90,9 @@ class FedAvgSketch(Averaging):
     statement: ClassVar[DisclosureStatement] = averaging_statement(
         "A change is sent as a count sketch whose hashes every party knows; that makes it small, not private: it is "
         "the secure sum that hides a node's change.",
+        update=Quantity(
+            name=SKETCH, party="coordinator", description="row-weighted sum of the count sketches of the model changes"
+        ),
     )
     settings_model: ClassVar[type[BaseModel]] = SketchSettings
 

@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field
 
 from fedseal.methods.averaging import Message, averaging_statement
 from fedseal.methods.compression import Compressed, CompressionSettings, Floats, clipped_to, common_generator
-from fedseal.methods.contract import DisclosureStatement, Plan
+from fedseal.methods.contract import DisclosureStatement, Plan, Quantity
 from fedseal_crypto.encoding import VectorSpec
 
 PROJECTION = "projection"
@@ -45,6 +45,11 @@ class FedAvgSubspace(Compressed):
     statement: ClassVar[DisclosureStatement] = averaging_statement(
         "A change is sent as its projection onto a random subspace that every party knows; that makes it small, not "
         "private: it is the secure sum that hides a node's change.",
+        update=Quantity(
+            name=PROJECTION,
+            party="coordinator",
+            description="row-weighted sum of the projected model changes of the cohort",
+        ),
     )
     settings_model: ClassVar[type[BaseModel]] = SubspaceSettings
 

@@ -11,7 +11,8 @@ Rules this module keeps:
 
 A method may give every node the same weight (`by_rows` false): then the weight is 1 for a node that trained, and
 nothing about rows is summed. A method overrides `correction` (what bends local training), `train` (what else happens
-at the node), `step` (what the coordinator makes of the mean update) or `shared_shapes` (what travels at all).
+at the node), `step` (what the coordinator makes of the mean update), `shared_shapes` (what travels at all), or
+`update_vectors`, `message` and `mean_change` together (how an update travels).
 """
 
 from collections.abc import Mapping
@@ -73,12 +74,13 @@ def unweighted_statement(what_differs: str, *quantities: Quantity) -> Disclosure
     )
 
 
-def averaging_statement(what_differs: str, *quantities: Quantity) -> DisclosureStatement:
+def averaging_statement(what_differs: str, *quantities: Quantity, update: Quantity = UPDATE) -> DisclosureStatement:
     """The statement of a method that averages weighted updates.
 
     Args:
         what_differs: Sentences between what nodes do and what nobody sees.
         quantities: Seen beside update, weight, loss, clipped and the model.
+        update: As what the summed change travels.
     """
     paragraph = (
         "Every node trains the current model on its own rows and contributes how the model changed, weighted by its "
@@ -90,7 +92,7 @@ def averaging_statement(what_differs: str, *quantities: Quantity) -> DisclosureS
     return DisclosureStatement(
         level=Disclosure.SUM,
         paragraph=paragraph,
-        quantities=(UPDATE, *FIGURES, *quantities, PUBLISHED_MODEL),
+        quantities=(update, *FIGURES, *quantities, PUBLISHED_MODEL),
     )
 
 
@@ -121,6 +123,21 @@ class LocalUpdate:
     loss: float
     local_state: NamedTensors | None = None
     extra: Mapping[str, NDArray[np.float64]] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A weighted update as it travels.
+
+    Attributes:
+        values: One vector per `Averaging.update_vectors`.
+        clipped: How many of their numbers were clipped.
+        local_state: As in `LocalUpdate`.
+    """
+
+    values: Mapping[str, NDArray[np.float64]]
+    clipped: int
+    local_state: NamedTensors | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +191,24 @@ class Averaging:
         """Every party: vectors summed beside update, weight, loss and clipped."""
         return ()
 
+    def update_vectors(self, plan: Plan) -> tuple[VectorSpec, ...]:
+        """Every party: as what vectors the weighted update travels; here as itself."""
+        clip, resolution = self.settings.clip, min(self.settings.resolution, self.settings.clip)
+        return (VectorSpec(name="update", length=size_of(self.shared_shapes(plan)), bound=clip, resolution=resolution),)
+
+    def message(self, context: NodeContext, local: LocalUpdate, share: float) -> Message:  # noqa: ARG002 - as above
+        """Node: the values of `update_vectors`; ``share`` is the node's weight over the heaviest one, at most 1."""
+        update, clip = flatten(local.change), self.settings.clip
+        return Message(
+            values={"update": np.clip(update, -clip, clip) * share},
+            clipped=int(np.sum(np.abs(update) > clip)),
+            local_state=local.local_state,
+        )
+
+    def mean_change(self, plan: Plan, total: CohortSum, to_mean: float) -> Mapping[str, NDArray[np.float64]]:
+        """Coordinator: the mean update; ``to_mean`` makes the sum over shares a weighted mean."""
+        return unflatten(total.values["update"] * to_mean, self.shared_shapes(plan))
+
     def fit(
         self, context: NodeContext, start: NamedTensors, *, correction: GradientCorrection | None, epochs: int = 0
     ) -> FitResult:
@@ -205,10 +240,10 @@ class Averaging:
 
     def vectors(self, plan: Plan) -> tuple[VectorSpec, ...]:
         """The weighted update, and three numbers."""
-        size = size_of(self.shared_shapes(plan))
-        clip, resolution = self.settings.clip, min(self.settings.resolution, self.settings.clip)
+        update = self.update_vectors(plan)
+        size = sum(spec.length for spec in update)
         return (
-            VectorSpec(name="update", length=size, bound=clip, resolution=resolution),
+            *update,
             VectorSpec(name="weight", length=1, bound=self.heaviest(plan), resolution=1.0),
             VectorSpec(name="loss", length=1, bound=WORST_LOSS, resolution=LOSS_RESOLUTION),
             VectorSpec(name="clipped", length=1, bound=float(size), resolution=1.0),
@@ -222,14 +257,15 @@ class Averaging:
             return Contribution(values={spec.name: np.zeros(spec.length) for spec in self.vectors(plan)})
         local = self.train(context)
         weight = float(rows) if self.by_rows else 1.0
-        update, clip, share = flatten(local.change), self.settings.clip, weight / self.heaviest(plan)
+        share = weight / self.heaviest(plan)
+        message = self.message(context, local, share)
         values = {
-            "update": np.clip(update, -clip, clip) * share,
+            **message.values,
             "weight": np.array([weight]),
             "loss": np.array([min(local.loss, WORST_LOSS) * share]),
-            "clipped": np.array([float(np.sum(np.abs(update) > clip))]),
+            "clipped": np.array([float(message.clipped)]),
         }
-        return Contribution(values={**values, **(local.extra or {})}, local_state=local.local_state)
+        return Contribution(values={**values, **(local.extra or {})}, local_state=message.local_state)
 
     def aggregate(self, plan: Plan, state: NamedTensors, total: CohortSum) -> NamedTensors:
         """Make the step that the mean update calls for.
@@ -242,10 +278,11 @@ class Averaging:
             raise PeerFault(f"The summed weight is {weight:g}; {total.cohort} nodes cannot have that much.")
         if weight == 0:
             return state
-        to_mean, shapes = heaviest / weight, self.shared_shapes(plan)
-        change = unflatten(total.values["update"] * to_mean, shapes)
+        to_mean = heaviest / weight
+        change = self.mean_change(plan, total, to_mean)
         changed = self.step(plan, state, MeanUpdate(change=change, total=total, weight=weight))
-        clipped_share = float(total.values["clipped"][0]) / (total.cohort * size_of(shapes))
+        size = sum(spec.length for spec in self.update_vectors(plan))
+        clipped_share = float(total.values["clipped"][0]) / (total.cohort * size)
         report = np.array([float(total.values["loss"][0]) * to_mean, weight, clipped_share])
         return {**state, **changed, REPORT: report}
 

@@ -19,15 +19,18 @@ Rules a method keeps:
   round completed with this node in the sum; so a node whose contribution was dropped goes on from where it
   was (SCAFFOLD and FedDyn need that).
 
+A method whose contributions do not add up is an `IndividualMethod`; nothing but its own statement and its one further
+function tells it from the others.
+
 A method is found through the entry-point group ``fedseal.methods`` as a class that is constructed from its
 settings.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -273,6 +276,27 @@ class Method(Protocol):
 
     def node_model(self, exported: NamedTensors, local_state: NamedTensors) -> NamedTensors:
         """Node: the model this node itself would use; joins personal layers, if the method has any."""
+
+
+@runtime_checkable
+class IndividualMethod(Method, Protocol):
+    """A method that cannot work with sums: the coordinator must see each contribution by itself.
+
+    Its statement's level is INDIVIDUAL. The platform calls `aggregate_each` instead of `aggregate`, which refuses.
+    It runs under protection ``none`` only, since masks and encryption show sums alone.
+    """
+
+    def aggregate_each(self, plan: Plan, state: NamedTensors, contributions: Sequence[NamedTensors]) -> NamedTensors:
+        """Coordinator: the state after the round.
+
+        Args:
+            plan: Of the round.
+            state: Before it.
+            contributions: The values of each node of the cohort, in no meaningful order; at least one.
+
+        Raises:
+            PeerFault: The contributions are impossible.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

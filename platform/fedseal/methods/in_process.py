@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from fedseal.learning.split import JobData
 from fedseal.learning.tensors import NamedTensors
-from fedseal.methods.contract import NOTHING, CohortSum, NodeContext, Plan, Stage, node_seed
+from fedseal.methods.contract import NOTHING, CohortSum, IndividualMethod, NodeContext, Plan, Stage, node_seed
 from fedseal.methods.programme import contribute, pack_broadcast, programme, stage_plan, unpack_broadcast
 from fedseal.methods.sums import encoded_sum, plain_sum
 from fedseal_governance.datasets import DatasetSchema
@@ -57,7 +57,8 @@ class Conditions:
     """Under which circumstances a job runs in one process.
 
     Attributes:
-        encode: Send sums through the fixed-point encoding instead of adding floating-point numbers.
+        encode: Send sums through the fixed-point encoding instead of adding floating-point numbers. Contributions of
+            an `IndividualMethod` are never summed.
         dropouts: Nodes whose contribution of a round is lost; their local state stays as it was.
     """
 
@@ -105,10 +106,13 @@ def run_stages(
         for index in range(stage.rounds):
             plan = plan.for_round(index)
             artefact = pack_broadcast(plan, stage.method.broadcast(plan, state))
-            total = _round(parties, stage, index, artefact)
-            state = stage.method.aggregate(plan, state, total)
+            values = _contributions(parties, stage, index, artefact)
+            if isinstance(stage.method, IndividualMethod):
+                state = stage.method.aggregate_each(plan, state, values)
+            else:
+                state = stage.method.aggregate(plan, state, _sum(plan, stage, values, encode=conditions.encode))
             summary = stage.method.summary(plan, state)
-            reports.append(RoundReport(stage=stage.name, round=index, cohort=total.cohort, summary=summary))
+            reports.append(RoundReport(stage=stage.name, round=index, cohort=len(values), summary=summary))
         published[stage.name] = stage.method.export(plan, state)
     return JobRun(published=published, rounds=tuple(reports), local_states=parties.local_states)
 
@@ -123,13 +127,16 @@ class _Parties:
     local_states: dict[str, NamedTensors] = field(default_factory=dict)
 
 
-def _round(parties: _Parties, stage: Stage, index: int, artefact: bytes) -> CohortSum:
+def _contributions(parties: _Parties, stage: Stage, index: int, artefact: bytes) -> list[NamedTensors]:
     lost = frozenset(parties.conditions.dropouts(stage.name, index))
     survivors = [name for name in sorted(parties.nodes) if name not in lost]
     plan = stage_plan(parties.job, parties.schema, stage, round=index)
-    values = (_node_part(parties, stage, plan, name, artefact) for name in survivors)
-    specs, cohort = stage.method.vectors(plan), len(survivors)
-    if not parties.conditions.encode:
+    return [_node_part(parties, stage, plan, name, artefact) for name in survivors]
+
+
+def _sum(plan: Plan, stage: Stage, values: list[NamedTensors], *, encode: bool) -> CohortSum:
+    specs, cohort = stage.method.vectors(plan), len(values)
+    if not encode:
         return CohortSum(values=plain_sum(specs, values), cohort=cohort)
     seeds = (node_seed(plan.job.seed, f"rounding of node {number}", stage.name, plan.round) for number in range(cohort))
     return CohortSum(values=encoded_sum(specs, zip(seeds, values, strict=True), cohort=cohort), cohort=cohort)

@@ -28,6 +28,7 @@ from fedseal.methods.contract import (
     TRAINING_STAGE,
     Contribution,
     DisclosureStatement,
+    IndividualMethod,
     Method,
     NodeContext,
     Plan,
@@ -39,6 +40,7 @@ from fedseal.methods.registry import make_method
 from fedseal.methods.statistics import Statistics
 from fedseal_governance.datasets import ColumnRole, DatasetSchema
 from fedseal_governance.jobs import JobDocument
+from fedseal_governance.vocabulary import Protection
 
 BROADCAST_GROUP = "broadcast"
 PUBLISHED_GROUP = "published"
@@ -58,7 +60,7 @@ def programme(job: JobDocument) -> tuple[Stage, ...]:
     Raises:
         UnknownPlugin: The method or learner is not installed here.
         SettingsRefused: A setting is unknown or out of range.
-        MethodUnsuitable: The method does not train.
+        MethodUnsuitable: The method does not train, or needs single contributions, which the protection hides.
     """
     statistics = Stage(name=STATISTICS_STAGE, method=Statistics(), rounds=1)
     if job.method is None:
@@ -69,6 +71,12 @@ def programme(job: JobDocument) -> tuple[Stage, ...]:
             "such as fedavg."
         )
     trainer = make_method(job.method.name, job.method.settings)
+    if isinstance(trainer, IndividualMethod) and job.protection is not Protection.NONE:
+        raise MethodUnsuitable(
+            f'Method "{trainer.name}" needs each node\'s contribution by itself, and the protection '
+            f"{job.protection.value} shows the coordinator sums only; choose a method whose messages add up, such as "
+            "fedavg-quantised or evofed."
+        )
     if job.learner is not None:
         make_learner(job.learner.name, job.learner.settings)  # refuses bad settings now, not in a later round
     return (

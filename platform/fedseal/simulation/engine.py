@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fedseal.learning.tensors import NamedTensors
-from fedseal.methods.contract import NOTHING, Contribution, Plan, node_seed
+from fedseal.methods.contract import NOTHING, Contribution, IndividualMethod, Plan, node_seed
 from fedseal.methods.programme import check_contribution
 from fedseal.simulation.attacks import AttackRound
 from fedseal.simulation.measures import measure
 from fedseal.simulation.setting import Setting, counts
-from fedseal.simulation.sums import Contributions, RoundSum, secure_sum
+from fedseal.simulation.sums import Contributions, secure_sum, unprotected_bytes
 from fedseal.simulation.workers import Part, Serial, Task, Workers
 
 
@@ -94,8 +94,7 @@ class Simulation:
         cast = draw(setting, index)
         parts = self._parts(plan, broadcast, state, cast)
         contributions = self._distorted(plan, broadcast, parts)
-        summed = self._sum(plan, contributions, cast)
-        after = setting.method.aggregate(plan, state.coordinator, summed.total)
+        after, told = self._aggregated(plan, state.coordinator, contributions, cast)
         kept = _kept(state.nodes, contributions, cast.lost)
         training = sum(part.seconds for part in parts)
         elapsed = time.process_time() - begun
@@ -103,8 +102,8 @@ class Simulation:
         result_state = State(rounds=index + 1, coordinator=after, nodes=kept)
         return RoundResult(
             round=index + 1,
-            cohort=summed.total.cohort,
-            bytes_up=summed.bytes_up,
+            cohort=told.cohort,
+            bytes_up=told.bytes_up,
             summary=setting.method.summary(plan, after),
             figures=self._figures(plan, result_state),
             training_seconds=training,
@@ -145,16 +144,33 @@ class Simulation:
             contributions[name] = contribution
         return contributions
 
-    def _sum(self, plan: Plan, contributions: Mapping[str, Contribution], cast: "Cast") -> RoundSum:
+    def _aggregated(
+        self, plan: Plan, state: NamedTensors, contributions: Mapping[str, Contribution], cast: "Cast"
+    ) -> "tuple[NamedTensors, _Told]":
+        method = self.setting.method
         values = {name: part.values for name, part in contributions.items() if name not in cast.lost}
+        specs = method.vectors(plan)
+        if isinstance(method, IndividualMethod):
+            after = method.aggregate_each(plan, state, [values[name] for name in sorted(values)])
+            return after, _Told(cohort=len(values), bytes_up=unprotected_bytes(specs))
         parts = Contributions(values=values, lost=cast.lost)
-        return secure_sum(plan, self.setting.method.vectors(plan), parts, self.setting.experiment.protection)
+        summed = secure_sum(plan, specs, parts, self.setting.experiment.protection)
+        told = _Told(cohort=summed.total.cohort, bytes_up=summed.bytes_up)
+        return method.aggregate(plan, state, summed.total), told
 
     def _figures(self, plan: Plan, state: State) -> dict[str, float]:
         experiment = self.setting.experiment
         if state.rounds % experiment.measures.every and state.rounds != experiment.method.rounds:
             return {}
         return measure(self.setting, plan, state.coordinator, dict(state.nodes))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """Of whom and in how many bytes the coordinator was told."""
+
+    cohort: int
+    bytes_up: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ the node contributes.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,6 +18,7 @@ from fedseal.methods.contract import (
     STATISTICS_STAGE,
     TRAINING_STAGE,
     CohortSum,
+    IndividualMethod,
     Method,
     NodeContext,
     Plan,
@@ -229,8 +230,20 @@ def _attackers(experiment: Experiment, names: tuple[str, ...], seed: int) -> tup
     return make_attack(choice.name, choice.settings), attackers
 
 
+def _protection(method: Method, nodes: Collection[str]) -> JobProtection:
+    """What the job that stands for the experiment says; methods ask it, the simulator's own setting decides."""
+    if isinstance(method, IndividualMethod) or len(nodes) < SMALLEST_PROTECTED_COHORT:
+        return JobProtection.NONE
+    return JobProtection.MASKING
+
+
 def _job(experiment: Experiment, source: Source, nodes: Mapping[str, JobData], seed: int) -> JobDocument:
     method = make_method(experiment.method.name, experiment.method.settings)
+    if isinstance(method, IndividualMethod) and experiment.protection is not Protection.NONE:
+        raise ExperimentUnsuitable(
+            f'Method "{method.name}" needs each node\'s contribution by itself, which protection '
+            f"{experiment.protection.value} hides; write `protection: none`, or choose a method whose messages add up."
+        )
     return JobDocument(
         job=experiment.experiment,
         purpose=PURPOSE,
@@ -241,7 +254,7 @@ def _job(experiment: Experiment, source: Source, nodes: Mapping[str, JobData], s
         features=source.features,
         target=_target(source),
         evaluation=Evaluation(holdout=0.5),
-        protection=JobProtection.MASKING if len(nodes) >= SMALLEST_PROTECTED_COHORT else JobProtection.NONE,
+        protection=_protection(method, nodes),
         disclosure=method.statement.level,
         nodes=tuple(sorted(nodes)),
         minimum_cohort=min(SMALLEST_PROTECTED_COHORT, len(nodes)),

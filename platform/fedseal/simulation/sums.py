@@ -67,15 +67,18 @@ def secure_sum(plan: Plan, specs: tuple[VectorSpec, ...], parts: Contributions, 
     names = sorted(parts.values)
     if protection is Protection.NONE:
         total = plain_sum(specs, (parts.values[name] for name in names))
-        return RoundSum(
-            total=CohortSum(values=total, cohort=len(names)), bytes_up=4 * sum(spec.length for spec in specs)
-        )
+        return RoundSum(total=CohortSum(values=total, cohort=len(names)), bytes_up=unprotected_bytes(specs))
     seeds = {name: node_seed(plan.job.seed, name, "rounding", plan.round) for name in names}
     if protection is Protection.ENCODED:
         added = encoded_sum(specs, ((seeds[name], parts.values[name]) for name in names), cohort=len(names))
         layout = Layout.plan(specs, cohort=len(names))
         return RoundSum(total=CohortSum(values=added, cohort=len(names)), bytes_up=layout.wire_bytes)
     return _masked_sum(plan, specs, parts, seeds)
+
+
+def unprotected_bytes(specs: tuple[VectorSpec, ...]) -> int:
+    """The vectors as float32."""
+    return 4 * sum(spec.length for spec in specs)
 
 
 def masking_group(asked: int, lost: int) -> GroupParameters:

@@ -52,6 +52,18 @@ def test_a_refusal_names_the_clause_and_exits_with_3(files: "Shell") -> None:
     assert max(map(len, result.stdout.splitlines()[1:])) <= 80
 
 
+def test_a_method_that_needs_single_contributions_is_refused(files: "Shell") -> None:
+    """Under masks it cannot run; without, the policy says no to the protection and to what it discloses."""
+    topk = JOB.format(purpose="DUO:0000006").replace("fedavg", "fedavg-topk")
+    Path("topk.yaml").write_text(topk)
+    said = files.fails(2, "job", "check", "topk.yaml", "--policy", "policy.yaml")
+    assert "the protection masking shows the coordinator sums only" in said
+    Path("topk.yaml").write_text(topk.replace("protection: masking", "protection: none"))
+    result = files("job", "check", "topk.yaml", "--policy", "policy.yaml")
+    assert result.exit_code == 3
+    assert "its method discloses" in " ".join(result.stdout.split())
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

@@ -121,6 +121,12 @@ def test_a_job_that_cannot_run(play: Play, consortium: Consortium, job: dict[str
     assert len(play.process.audit("job.refused")) == 1
 
 
+def test_a_method_that_needs_single_contributions(play: Play, consortium: Consortium) -> None:
+    with pytest.raises(RefusalError, match="the protection masking shows the coordinator sums only"):
+        play.submit(JobFile(training_rounds=1, method="fedavg-topk").signed(consortium).envelope)
+    assert len(play.process.audit("job.refused")) == 1
+
+
 def test_nodes_with_different_schemas(play: Play, consortium: Consortium) -> None:
     attend_with(play, "zurich", datasets={DATASET: SCHEMA.replace(b"[0, 120]", b"[0, 130]")})
     with pytest.raises(RefusalError, match="registered the dataset hearts with different schema files"):

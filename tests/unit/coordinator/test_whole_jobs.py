@@ -15,8 +15,8 @@ from fedseal_crypto.dsse import SignedDocument
 from fedseal_governance.datasets import load_schema
 from fedseal_governance.jobs import JobDocument
 from fedseal_governance.runs.tables import MessageRow
-from tests.unit.coordinator.members import Play
-from tests.unit.node.papers import ROWS, SCHEMA, JobFile
+from tests.unit.coordinator.members import Play, signed_policy
+from tests.unit.node.papers import ROWS, SCHEMA, JobFile, policy_with
 from tests.unit.node.parties import NODES, Consortium
 
 Published = Mapping[str, NamedTensors]
@@ -78,6 +78,20 @@ def test_training(play: Play, consortium: Consortium, reference: Reference) -> N
     ]
     model = read_model(play.process.artefacts(job)["model"])
     assert model.description.job_digest == job
+
+
+def test_training_by_replayed_fitness(play: Play, consortium: Consortium, reference: Reference) -> None:
+    """These nodes keep no state, so each replays every round from the job's seed; a digest compares each time."""
+    policy = signed_policy(consortium, policy_with({"[fedavg]": "[evofed]"}))
+    for member in play.members.values():
+        member.leave()
+        member.attend(policies=(policy,))
+    signed = JobFile(training_rounds=3, method="evofed").signed(consortium)
+    job = play.submit(signed.envelope)
+    assert play.run(job) == "finished"
+    got, expected = (published["training"] for published in (published_by(play, job), reference(signed.document)))
+    assert_close({"training": got}, {"training": expected}, tolerance=0.05)
+    assert play.refusals == []
 
 
 def test_what_a_job_leaves_behind(play: Play, consortium: Consortium) -> None:

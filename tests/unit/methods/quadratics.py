@@ -22,7 +22,7 @@ from fedseal.learning import (
     ParameterRole,
 )
 from fedseal.learning.tensors import Shapes
-from fedseal.methods import CohortSum, Method, NodeContext, Plan, contribute
+from fedseal.methods import CohortSum, IndividualMethod, Method, NodeContext, Plan, contribute, node_seed
 from fedseal_governance.datasets import DatasetSchema, load_schema
 from fedseal_governance.jobs import load_job
 
@@ -108,20 +108,28 @@ class Federation:
         """x after ``rounds``, in each of which a random ``share`` of the nodes takes part."""
         generator = np.random.default_rng(seed)
         state, own = method.initial_state(self.plan), [dict[str, NDArray[np.float64]]() for _ in self.nodes]
-        for _ in range(rounds):
+        for index in range(rounds):
+            plan = self.plan.for_round(index)
             chosen = sorted(generator.permutation(len(self.nodes))[: round(share * len(self.nodes))])
-            broadcast = method.broadcast(self.plan, state)
+            broadcast = method.broadcast(plan, state)
             parts = []
             for number in chosen:
                 context = NodeContext(
-                    plan=self.plan, broadcast=broadcast, data=self.nodes[number], local_state=own[number]
+                    plan=plan,
+                    broadcast=broadcast,
+                    data=self.nodes[number],
+                    local_state=own[number],
+                    seed=node_seed(seed, f"n{number}", plan.stage, index),
                 )
                 part = contribute(method, context)
                 parts.append(part.values)
                 if part.local_state is not None:
                     own[number] = dict(part.local_state)
+            if isinstance(method, IndividualMethod):
+                state = method.aggregate_each(plan, state, parts)
+                continue
             total = {name: np.sum([part[name] for part in parts], axis=0) for name in parts[0]}
-            state = method.aggregate(self.plan, state, CohortSum(values=total, cohort=len(parts)))
+            state = method.aggregate(plan, state, CohortSum(values=total, cohort=len(parts)))
         return np.asarray(state["model/x"])
 
 

@@ -170,6 +170,8 @@ METHODS = (
     "fedrep",
 )
 
+COMPRESSED = ("fedavg-quantised", "fedavg-subspace", "sign-vote")
+
 COARSE = {"fedadam": 2e-4, "fedyogi": 2e-4, "fedadagrad": 2e-4, "fednova": 5e-4}
 
 
@@ -181,7 +183,7 @@ def job_with(job: JobDocument, method: str, rounds: int = 3, **settings: Setting
     return job.model_copy(update={"method": choice, "learner": learner})
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [*METHODS, *COMPRESSED])
 def test_plain_and_encoded_sums_give_the_same_model(
     name: str, heart_job: JobDocument, heart_schema: DatasetSchema, split_hospitals: dict[str, JobData]
 ) -> None:
@@ -193,7 +195,7 @@ def test_plain_and_encoded_sums_give_the_same_model(
         np.testing.assert_allclose(encoded[tensor], value, atol=COARSE.get(name, 2e-5))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [*METHODS, *COMPRESSED, "fedavg-sketch", "evofed"])
 def test_every_vector_of_every_method_is_named_in_its_statement(
     name: str, heart_job: JobDocument, heart_schema: DatasetSchema
 ) -> None:

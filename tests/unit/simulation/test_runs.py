@@ -102,7 +102,7 @@ def test_damaged_files_are_named(file: Path, whole: bytes, tmp_path: Path, name:
     if name == "4.state.safetensors":  # only read when there is something left to do
         runs = Runs(file, tmp_path / "whole")
         with pytest.raises(ExperimentUnsuitable, match=r"damaged; remove .*seed-1"):
-            runs._state(1)
+            runs.state(1)
         return
     with pytest.raises(ExperimentUnsuitable, match=r"damaged; remove .*seed-1"):
         finish(file, tmp_path / "whole")

@@ -164,7 +164,7 @@ def checks(outcomes: Mapping[str, list[Outcome]], secure: list[SecureRound]) -> 
     return [
         _of("attack success at most half of FedAvg's", "ratio", [b / a for a, b in success], 0.0, 0.5),
         _of("and at least 30 points lower", "points", [100 * (a - b) for a, b in success], 30, 100),
-        _of("(a) attack success at most 10 %", "%", [100 * b for _, b in success], 0, 10),
+        _mean("(a) attack success at most 10 %, mean over seeds", "%", [100 * b for _, b in success], 10),
         _of("(a) and at least 50 points below FedAvg's", "points", [100 * (a - b) for a, b in success], 50, 100),
         _of("(b) and at least 15 below masks that never move", "points", below_static, 15, 100),
         _of("(c) accuracy at most 8 points below FedAvg's", "points", lost, -100, 8),
@@ -183,3 +183,9 @@ def checks(outcomes: Mapping[str, list[Outcome]], secure: list[SecureRound]) -> 
 def _of(what: str, unit: str, values: list[float], low: float, high: float) -> Check:
     shown = f"{min(values):.3g} to {max(values):.3g} {unit}".strip()
     return Check(what=what, measured=shown, holds=all(low <= value <= high for value in values))
+
+
+def _mean(what: str, unit: str, values: list[float], high: float) -> Check:
+    mean = sum(values) / len(values)
+    shown = f"{mean:.3g} ({min(values):.3g} to {max(values):.3g}) {unit}"
+    return Check(what=what, measured=shown, holds=mean <= high)

@@ -17,7 +17,7 @@ from fedseal.custodian.config import CustodianSettings
 from fedseal.custodian.connection import CustodyConnection
 from fedseal.custodian.keeper import CustodianSelf, Keeper
 from fedseal.custodian.ledger import CustodianLedger
-from fedseal.custodian.vault import Vault, lock_of
+from fedseal.custodian.vault import Vault, has_sealed_keys, lock_of
 from fedseal.deadlines import DailyReminder
 from fedseal.errors import SetupError
 from fedseal.files import make_folder, read_limited
@@ -84,9 +84,15 @@ def open_vault(folder: PartyFolder, settings: CustodianSettings, passphrase: Sec
     """The sealed keys of the custodian of a folder.
 
     Raises:
-        SetupError: the key file is not usable.
+        SetupError: the key file is not usable, or is missing although keys were sealed before.
     """
     key_file = folder.path / KEY_FILE if settings.key_file is None else Path(settings.key_file)
+    if passphrase is None and not key_file.exists() and has_sealed_keys(folder.path / VAULT):
+        sentence = (
+            f"{folder.path / VAULT} holds sealed keys and the key file {key_file} does not exist; restore it, or give "
+            "the passphrase that sealed them with --seal-passphrase-file"
+        )
+        raise SetupError(sentence)
     return Vault(folder.path / VAULT, lock_of(passphrase, key_file))
 
 
@@ -126,6 +132,7 @@ def run_custodian(
         vault = open_vault(folder, settings, passphrase)
         custodian = build_custodian(folder, settings, vault, database, address=address, stopping=stopping)
         custodian.keeper.tidy()
+        vault.require_lock(row.digest for row in custodian.me.ledger.live_jobs())
         if ready is not None:
             ready(address)
         _run(custodian, claim)

@@ -20,9 +20,9 @@ from fedseal.custodian.ledger import CustodianLedger
 from fedseal.custodian.vault import Vault, has_sealed_keys, lock_of
 from fedseal.deadlines import DailyReminder
 from fedseal.errors import SetupError
-from fedseal.files import make_folder, read_limited
+from fedseal.files import make_folder
 from fedseal.folders import PartyFolder
-from fedseal.local import existing_database_url, require_untouched
+from fedseal.local import existing_database_url, load_settings, require_untouched
 from fedseal.processes import stop_on_signals
 from fedseal.trust import Trust, utc_now
 from fedseal.wire._generated import custody_pb2 as pb
@@ -34,7 +34,6 @@ from fedseal_crypto.notes import log_origin
 from fedseal_crypto.secret import SecretBytes
 from fedseal_governance.claims import ServiceClaim
 from fedseal_governance.database import Database
-from fedseal_governance.documents import load_yaml
 from fedseal_governance.errors import StorageError
 from fedseal_migrations import require_current
 
@@ -43,7 +42,6 @@ _log = structlog.get_logger(__name__)
 PROTOCOL_VERSION = 1
 VAULT = "vault"
 KEY_FILE = "keys/vault.key"
-_MAX_CONFIG_BYTES = 64 * 1024
 _SESSION_BYTES = 16
 _WAITING_TASKS = 1_000
 
@@ -69,15 +67,6 @@ class Custodian:
         """End the process with ``error``."""
         self.failure = self.failure or error
         self.stopping.set()
-
-
-def load_settings(folder: PartyFolder) -> CustodianSettings:
-    """Read ``custodian.yaml`` of the folder, or the defaults if there is none."""
-    path = folder.config_path
-    if not path.exists():
-        return CustodianSettings()
-    data = read_limited(path, max_bytes=_MAX_CONFIG_BYTES, what="configuration")
-    return load_yaml(data, str(path), CustodianSettings)
 
 
 def open_vault(folder: PartyFolder, settings: CustodianSettings, passphrase: SecretBytes | None) -> Vault:
@@ -119,7 +108,7 @@ def run_custodian(
     stop_on_signals(stopping)
     folder = PartyFolder.load(path)
     require_custodian(folder)
-    settings = load_settings(folder)
+    settings = load_settings(folder, CustodianSettings)
     address = coordinator or settings.coordinator or folder.record.coordinator
     if address is None:
         sentence = f"no coordinator address: set `coordinator: host:port` in {folder.config_path}"

@@ -1,5 +1,6 @@
 """Federated methods: what one is, the built-in ones, and how a job runs through them."""
 
+from fedseal.methods.choosing import Candidate, Choice, Situation, choose, training_methods
 from fedseal.methods.contract import (
     EVALUATION_STAGE,
     NOTHING,
@@ -29,6 +30,7 @@ from fedseal.methods.programme import (
     unpack_broadcast,
 )
 from fedseal.methods.registry import make_method, method_class, method_names
+from fedseal.methods.suitability import Need, Suitability
 
 __all__ = [
     "EVALUATION_STAGE",
@@ -36,6 +38,8 @@ __all__ = [
     "STATISTICS_STAGE",
     "TRAINING_STAGE",
     "BroadcastRefused",
+    "Candidate",
+    "Choice",
     "CohortSum",
     "Contribution",
     "ContributionRefused",
@@ -44,12 +48,16 @@ __all__ = [
     "JobRun",
     "Method",
     "MethodUnsuitable",
+    "Need",
     "NodeContext",
     "Plan",
     "Quantity",
     "ReceivedBroadcast",
     "RoundReport",
+    "Situation",
     "Stage",
+    "Suitability",
+    "choose",
     "contribute",
     "largest_broadcast",
     "make_method",
@@ -61,5 +69,6 @@ __all__ = [
     "programme_statement",
     "run_in_process",
     "stage_plan",
+    "training_methods",
     "unpack_broadcast",
 ]

@@ -9,6 +9,7 @@ from fedseal.methods.contract import (
     CohortSum,
     Contribution,
     DisclosureStatement,
+    GroupedMethod,
     IndividualMethod,
     Method,
     NodeContext,
@@ -18,6 +19,7 @@ from fedseal.methods.contract import (
     node_seed,
 )
 from fedseal.methods.errors import BroadcastRefused, ContributionRefused, MethodUnsuitable
+from fedseal.methods.groups import asked_nodes
 from fedseal.methods.in_process import JobRun, RoundReport, run_in_process
 from fedseal.methods.programme import (
     ReceivedBroadcast,
@@ -44,6 +46,7 @@ __all__ = [
     "Contribution",
     "ContributionRefused",
     "DisclosureStatement",
+    "GroupedMethod",
     "IndividualMethod",
     "JobRun",
     "Method",
@@ -57,6 +60,7 @@ __all__ = [
     "Situation",
     "Stage",
     "Suitability",
+    "asked_nodes",
     "choose",
     "contribute",
     "largest_broadcast",

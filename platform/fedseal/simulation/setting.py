@@ -18,6 +18,7 @@ from fedseal.methods.contract import (
     STATISTICS_STAGE,
     TRAINING_STAGE,
     CohortSum,
+    GroupedMethod,
     IndividualMethod,
     Method,
     NodeContext,
@@ -25,6 +26,7 @@ from fedseal.methods.contract import (
     Stage,
     node_seed,
 )
+from fedseal.methods.groups import asked_nodes, require_groups
 from fedseal.methods.programme import contribute, stage_plan
 from fedseal.methods.registry import make_method
 from fedseal.methods.statistics import Statistics
@@ -151,8 +153,8 @@ def make_setting(experiment: Experiment, source: Source, seed: int) -> Setting:
     if target is None:
         raise ExperimentUnsuitable("The data has no target, so there is nothing to learn.")
     nodes = _nodes(experiment, source, seed)
-    if experiment.protection is Protection.MASKING:
-        masking_group(*counts(experiment, len(nodes)))
+    job = _job(experiment, source, nodes, seed)
+    _require_sums(experiment, job)
     attack, attackers = _attackers(experiment, tuple(nodes), seed)
     poisoned = {
         name: JobData(training=attack.poison(nodes[name].training, attacker), held_out=nodes[name].held_out)
@@ -162,7 +164,7 @@ def make_setting(experiment: Experiment, source: Source, seed: int) -> Setting:
     return Setting(
         experiment=experiment,
         seed=seed,
-        job=_job(experiment, source, nodes, seed),
+        job=job,
         schema=source.schema,
         nodes=nodes,
         test=_first(join(source.test), experiment.data.test_rows),
@@ -170,6 +172,16 @@ def make_setting(experiment: Experiment, source: Source, seed: int) -> Setting:
         attack=attack,
         poisoned=poisoned,
     )
+
+
+def _require_sums(experiment: Experiment, job: JobDocument) -> None:
+    """Refuse groups and cohorts of which no sum could be formed."""
+    method = make_method(experiment.method.name, experiment.method.settings)
+    require_groups(method, job)
+    if experiment.protection is Protection.MASKING:
+        turns = len(method.groups(job)) if isinstance(method, GroupedMethod) else 1
+        for turn in range(turns):
+            masking_group(*counts(experiment, len(asked_nodes(method, job, turn))))
 
 
 def counts(experiment: Experiment, nodes: int) -> tuple[int, int]:

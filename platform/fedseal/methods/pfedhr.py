@@ -264,15 +264,14 @@ class PFedHr(Averaging):
             family=self.family(plan), width=plan.input_width, rows=self.rows(plan), tuning=self.tuning(plan)
         )
         if settings.teacher == "public":
-            made = [workshop.from_public_rows(node_seed(plan.job.seed, "public teacher", plan.stage, 0))]
+            first = node_seed(plan.job.seed, "public teacher", plan.stage, 0)
+            made = workshop.from_public_rows(first, settings.candidate_size)
         else:
             limits = Limits(clusters=settings.clusters, most=settings.candidates, largest=settings.candidate_size)
             seed = node_seed(plan.job.seed, "reassembly", plan.stage, plan.round)
             made = workshop.reassemble(self.sources(plan, state), limits, seed) if settings.teacher != "none" else []
         parts, values = (np.zeros(shape) for shape in self.broadcast_shapes(plan).values())
         for place, one in enumerate(made):
-            if one.candidate.size > values.shape[1]:
-                raise MethodUnsuitable(f'Method "{self.name}": raise `candidate_size` to {one.candidate.size}.')
             parts[place, : len(one.numbers)] = np.array(one.numbers) + 1
             values[place, : one.candidate.size] = one.candidate.packed(one.parameters)
         accuracy = float(np.mean([workshop.accuracy(one) for one in made])) if made else 0.0

@@ -35,9 +35,9 @@ class PFedHrIndividual(PFedHr):
             "sends the network that it trained on its own rows, weighted by its number of rows, so the coordinator "
             "sees each node's network, number of training rows and loss by itself, and can learn from it what that "
             "node's records look like. From these networks and from public rows it puts together new networks, which "
-            "every node receives. No masks or encryption can hide what is sent. A federation accepts this method only where "
-            "every policy lets the coordinator learn what each site contributed, and this version does not run it "
-            "outside of simulations."
+            "every node receives. No masks or encryption can hide what is sent. A federation accepts this method only "
+            "where every policy lets the coordinator learn what each site contributed, and this version does not run "
+            "it outside of simulations."
         ),
         quantities=(
             replace(NETWORK, description="of each node alone: its network, weighted by rows"),

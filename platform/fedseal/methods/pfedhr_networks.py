@@ -118,16 +118,18 @@ class Workshop:
         numbers = tuple(self._first(sources[one.network][0]) + one.block.index for one in chain)
         return self._tuned(numbers, candidate, candidate.start(layers, seed))
 
-    def from_public_rows(self, seed: int) -> Network:
-        """A control: the family's largest network, trained on public rows alone from the start."""
+    def from_public_rows(self, seed: int, largest: int) -> list[Network]:
+        """A control: the family's largest network of at most ``largest`` parameters, trained on public rows alone."""
         sizes = [parameter_count(network.blocks(self.width)) for network in self.family.networks]
-        kind = int(np.argmax(sizes))
+        fitting = [kind for kind, size in enumerate(sizes) if size <= largest]
+        if not fitting:
+            return []
+        kind = max(fitting, key=lambda one: sizes[one])
         network = self.family.networks[kind]
-        own = network.initial_parameters(self.width, seed)
-        blocks = network.blocks(self.width)
-        numbers = tuple(self._first(kind) + block.index for block in blocks)
+        own, blocks = network.initial_parameters(self.width, seed), network.blocks(self.width)
         candidate = self._candidate(blocks)
-        return self._tuned(numbers, candidate, candidate.start([_layer(own, block) for block in blocks], seed))
+        start = candidate.start([_layer(own, block) for block in blocks], seed)
+        return [self._tuned(tuple(self._first(kind) + block.index for block in blocks), candidate, start)]
 
     def accuracy(self, network: Network) -> float:
         """On the public rows, 0 to 1."""

@@ -207,7 +207,7 @@ def test_a_node_matches_the_candidate_that_is_its_own_network() -> None:
     number, own = sources(workshop)[1]
     network = workshop.family.networks[number]
     fitted = network.fit(FitRequest(parameters=own, examples=workshop.rows, epochs=5, seed=1)).parameters
-    candidates = [workshop.from_public_rows(seed) for seed in (1, 2)]
+    candidates = [one for seed in (1, 2) for one in workshop.from_public_rows(seed, 10**6)]
     blocks = network.blocks(64)
     numbers = tuple(3 + block.index for block in blocks)
     candidate = candidates[0].candidate.__class__(chain=blocks, row=(1, 8, 8), outputs=3)
@@ -220,7 +220,8 @@ def test_a_node_matches_the_candidate_that_is_its_own_network() -> None:
 def test_a_teacher_pulls_its_pupil() -> None:
     workshop = images()
     _, own = sources(workshop)[0]
-    teacher = workshop.from_public_rows(9)
+    (teacher,) = workshop.from_public_rows(9, 10**6)
+    assert workshop.from_public_rows(9, 10) == []
     wanted = teacher.logits(workshop.rows.inputs)
     labels = np.column_stack([workshop.rows.labels, wanted * 3])
 

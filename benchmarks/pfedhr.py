@@ -160,7 +160,7 @@ def table(skew: str, outcomes: dict[tuple[str, str], Outcome]) -> Table:
         shown.add_column(heading, justify="left" if heading == "who teaches" else "right", no_wrap=True)
     for case, label in CASES.items():
         one = outcomes[skew, case]
-        teacher = float(one.last["candidate_accuracy"].mean())
+        teacher = float(one.last["training_candidate_accuracy"].mean())
         worst = float(one.last["own_accuracy_worst"].mean())
         shown.add_row(label, f"{one.accuracy:.3f}", one.spread, f"{worst:.3f}", f"{teacher:.3f}" if teacher else "")
     return shown
@@ -173,7 +173,7 @@ def promises(outcomes: dict[tuple[str, str], Outcome]) -> list[tuple[str, bool]]
         ours, alone = outcomes[skew, "matched"], outcomes[skew, "none"]
         sentence = f"{skew}: {ours.accuracy:.3f}, alone {alone.accuracy:.3f} (at most {BAND} lower)"
         found.append((sentence, ours.accuracy >= alone.accuracy - BAND))
-        made = ours.results[ours.results["round"] >= GROUPS]["candidates"]
+        made = ours.results[ours.results["round"] >= GROUPS]["training_candidates"]
         found.append((f"{skew}: at least {made.min():.0f} candidates after the first turn", bool((made >= 1).all())))
         cohorts = ours.results["cohort"]
         found.append((f"{skew}: {cohorts.min()} to {cohorts.max()} nodes in a sum (3)", bool((cohorts == GROUP).all())))

@@ -129,6 +129,7 @@ def status(
                     for job in standing.jobs
                 ],
                 "log_entries": standing.log_entries,
+                "warnings": list(standing.warnings),
             }
         )
         return
@@ -151,6 +152,8 @@ def status(
         ],
         empty="No job was offered yet.",
     )
+    for warning in standing.warnings:
+        note(f"Warning: {warning}")
 
 
 PeopleOption = Annotated[

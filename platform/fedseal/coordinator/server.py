@@ -229,7 +229,9 @@ def _serve(
         CoordinationService(engine=engine, attendance=attendance, trust=trust, views=views, incoming=incoming),
         server,
     )
-    custody_rpc.add_CustodyServicer_to_server(CustodyService(engine=engine, trust=trust, incoming=incoming), server)
+    custody_rpc.add_CustodyServicer_to_server(
+        CustodyService(engine=engine, trust=trust, views=views, incoming=incoming), server
+    )
     rpc.add_AdministrationServicer_to_server(AdministrationService(engine=engine, trust=trust, views=views), server)
     servicer = health.HealthServicer()
     servicer.set("", health_pb2.HealthCheckResponse.SERVING)

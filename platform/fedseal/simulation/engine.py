@@ -19,7 +19,7 @@ from fedseal.methods.programme import check_contribution
 from fedseal.simulation.attacks import AttackRound
 from fedseal.simulation.measures import measure
 from fedseal.simulation.setting import Setting, counts
-from fedseal.simulation.sums import Contributions, secure_sum, unprotected_bytes
+from fedseal.simulation.sums import Contributions, Keys, secure_sum, unprotected_bytes
 from fedseal.simulation.workers import Part, Serial, Task, Workers
 
 
@@ -69,6 +69,7 @@ class Simulation:
 
     setting: Setting
     workers: Workers = field(default_factory=Serial)
+    keys: Keys = field(default_factory=Keys, compare=False, repr=False)
 
     def start(self) -> State:
         """Before the first round."""
@@ -79,7 +80,7 @@ class Simulation:
 
         Raises:
             PlatformError: From the method, learner or attack, as in a federation.
-            ExperimentUnsuitable: Under masks, too few nodes are asked or too many lost.
+            ExperimentUnsuitable: Under masks or a custodian's key, too few nodes are asked or too many lost.
         """
         state = state or self.start()
         while state.rounds < self.setting.experiment.method.rounds:
@@ -155,7 +156,7 @@ class Simulation:
             after = method.aggregate_each(plan, state, [values[name] for name in sorted(values)])
             return after, _Told(cohort=len(values), bytes_up=unprotected_bytes(specs))
         parts = Contributions(values=values, lost=cast.lost)
-        summed = secure_sum(plan, specs, parts, self.setting.experiment.protection)
+        summed = secure_sum(plan, specs, parts, self.setting.experiment.protection, keys=self.keys)
         told = _Told(cohort=summed.total.cohort, bytes_up=summed.bytes_up)
         return method.aggregate(plan, state, summed.total), told
 

@@ -49,6 +49,7 @@ from fedseal_governance.vocabulary import Protection as JobProtection
 
 PURPOSE = "DUO:0000006"
 EPOCHS_SETTING = "local_epochs"
+CUSTODIAN = "custodian"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +179,7 @@ def _require_sums(experiment: Experiment, job: JobDocument) -> None:
     """Refuse groups and cohorts of which no sum could be formed."""
     method = make_method(experiment.method.name, experiment.method.settings)
     require_groups(method, job)
-    if experiment.protection is Protection.MASKING:
+    if experiment.protection.has_protocol:
         turns = len(method.groups(job)) if isinstance(method, GroupedMethod) else 1
         for turn in range(turns):
             masking_group(*counts(experiment, len(asked_nodes(method, job, turn))))
@@ -242,8 +243,10 @@ def _attackers(experiment: Experiment, names: tuple[str, ...], seed: int) -> tup
     return make_attack(choice.name, choice.settings), attackers
 
 
-def _protection(method: Method, nodes: Collection[str]) -> JobProtection:
+def _protection(experiment: Experiment, method: Method, nodes: Collection[str]) -> JobProtection:
     """What the job that stands for the experiment says; methods ask it, the simulator's own setting decides."""
+    if experiment.protection.has_custodian:
+        return JobProtection(experiment.protection.value)
     if isinstance(method, IndividualMethod) or len(nodes) < SMALLEST_PROTECTED_COHORT:
         return JobProtection.NONE
     return JobProtection.MASKING
@@ -256,6 +259,7 @@ def _job(experiment: Experiment, source: Source, nodes: Mapping[str, JobData], s
             f'Method "{method.name}" needs each node\'s contribution by itself, which protection '
             f"{experiment.protection.value} hides; write `protection: none`, or choose a method whose messages add up."
         )
+    protection = _protection(experiment, method, nodes)
     return JobDocument(
         job=experiment.experiment,
         purpose=PURPOSE,
@@ -266,7 +270,8 @@ def _job(experiment: Experiment, source: Source, nodes: Mapping[str, JobData], s
         features=source.features,
         target=_target(source),
         evaluation=Evaluation(holdout=0.5),
-        protection=_protection(method, nodes),
+        protection=protection,
+        custodian=CUSTODIAN if protection.has_custodian else None,
         disclosure=method.statement.level,
         nodes=tuple(sorted(nodes)),
         minimum_cohort=min(SMALLEST_PROTECTED_COHORT, len(nodes)),

@@ -44,6 +44,9 @@ def test_a_sum_is_opened_signed_and_noted(house: House, job: str) -> None:
     (entry,) = house.entries("sum.opened")
     assert entry.details["members"] == sorted(NODES)
     assert entry.details["sum"] == collected.request().sum_digest.hex()
+    assert entry.details["key"] == world.secret.public.key_digest
+    assert entry.details["count"] == len(NODES)
+    assert entry.details["opened"] == digest_of(words).hex()
     assert list((house.folder.path / "incoming").iterdir()) == []
 
 

@@ -110,6 +110,14 @@ def test_the_coordinators_mean_is_the_plain_mean_of_the_groups_networks_weighted
             assert np.allclose(mean[tensor], np.tensordot(rows / rows.sum(), own, 1), atol=1e-6)
 
 
+@pytest.mark.parametrize("method", ["pfedhr", "pfedhr-individual"])
+def test_what_the_coordinator_is_sent_is_what_the_statement_names(public: str, method: str) -> None:
+    where = setting(public, METHOD=method)
+    named = {item.name for item in where.method.statement.quantities if item.party == "coordinator"}
+    for index in range(where.plan.rounds):
+        assert {spec.name for spec in where.method.vectors(where.plan.for_round(index))} == named
+
+
 def test_group_sums_and_sums_under_masks_agree(public: str) -> None:
     plain, masked = (simulate(setting(public, ROUNDS="4", PROTECTION=kind))[-1] for kind in ("none", "masking"))
     one, two = (group_of("mean", result.state.coordinator) for result in (plain, masked))

@@ -26,7 +26,7 @@ from fedseal.methods.contract import (
     Stage,
     node_seed,
 )
-from fedseal.methods.groups import asked_nodes, require_groups
+from fedseal.methods.groups import require_groups
 from fedseal.methods.programme import contribute, stage_plan
 from fedseal.methods.registry import make_method
 from fedseal.methods.statistics import Statistics
@@ -154,8 +154,10 @@ def make_setting(experiment: Experiment, source: Source, seed: int) -> Setting:
     if target is None:
         raise ExperimentUnsuitable("The data has no target, so there is nothing to learn.")
     nodes = _nodes(experiment, source, seed)
+    if experiment.protection.has_protocol:
+        masking_group(*counts(experiment, len(nodes)))
     job = _job(experiment, source, nodes, seed)
-    _require_sums(experiment, job)
+    _require_group_sums(experiment, job)
     attack, attackers = _attackers(experiment, tuple(nodes), seed)
     poisoned = {
         name: JobData(training=attack.poison(nodes[name].training, attacker), held_out=nodes[name].held_out)
@@ -175,14 +177,13 @@ def make_setting(experiment: Experiment, source: Source, seed: int) -> Setting:
     )
 
 
-def _require_sums(experiment: Experiment, job: JobDocument) -> None:
-    """Refuse groups and cohorts of which no sum could be formed."""
+def _require_group_sums(experiment: Experiment, job: JobDocument) -> None:
+    """Refuse groups of which no sum could be formed."""
     method = make_method(experiment.method.name, experiment.method.settings)
     require_groups(method, job)
-    if experiment.protection.has_protocol:
-        turns = len(method.groups(job)) if isinstance(method, GroupedMethod) else 1
-        for turn in range(turns):
-            masking_group(*counts(experiment, len(asked_nodes(method, job, turn))))
+    if experiment.protection.has_protocol and isinstance(method, GroupedMethod):
+        for group in method.groups(job):
+            masking_group(*counts(experiment, len(group)))
 
 
 def counts(experiment: Experiment, nodes: int) -> tuple[int, int]:

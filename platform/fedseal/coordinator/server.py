@@ -27,6 +27,7 @@ from fedseal.credentials import Credentials, CredentialWatch, load_credentials
 from fedseal.errors import PortUnavailable, SetupError
 from fedseal.files import make_folder
 from fedseal.folders import PartyFolder
+from fedseal.learning.public_rows import PublicRows, use_public_rows
 from fedseal.learning.sandbox import LearnerFiles, use_learner_files
 from fedseal.local import existing_database_url, load_settings, require_untouched
 from fedseal.processes import stop_on_signals, wait_for
@@ -90,6 +91,7 @@ def run_coordinator(path: Path, *, listen: str | None = None, ready: Callable[[s
 def start_coordinator(folder: PartyFolder, settings: CoordinatorSettings, *, stopping: threading.Event) -> Running:
     """Open everything and begin to serve; see ``run_coordinator``."""
     _require_coordinator(folder)
+    use_public_rows(PublicRows.of_party(folder.path))
     use_learner_files(LearnerFiles.of_party(folder.path))
     own = load_credentials(folder, utc_now)
     database = Database(settings.database or existing_database_url(folder))

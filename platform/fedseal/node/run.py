@@ -18,6 +18,7 @@ from fedseal.errors import SetupError
 from fedseal.files import make_folder, write_atomic
 from fedseal.folders import PartyFolder
 from fedseal.learning import use_deterministic_torch
+from fedseal.learning.public_rows import PublicRows, use_public_rows
 from fedseal.learning.sandbox import LearnerFiles, Limits, use_learner_files
 from fedseal.local import existing_database_url, load_settings, record_key, require_untouched
 from fedseal.node.agent import Agent
@@ -99,6 +100,7 @@ def run_node(path: Path, *, coordinator: str | None = None, ready: Callable[[str
         sentence = f"no coordinator address: set `coordinator: host:port` in {folder.config_path}"
         raise SetupError(sentence)
     limits = Limits(seconds=settings.learner_seconds, memory_bytes=settings.learner_memory_mb << 20)
+    use_public_rows(PublicRows.of_party(folder.path))
     use_learner_files(LearnerFiles.of_party(folder.path, limits=limits, unisolated=settings.learner_unisolated))
     database = Database(settings.database or existing_database_url(folder))
     try:

@@ -14,6 +14,7 @@ import numpy as np
 
 from fedseal.learning.tensors import NamedTensors
 from fedseal.methods.contract import NOTHING, Contribution, IndividualMethod, Plan, node_seed
+from fedseal.methods.groups import asked_nodes
 from fedseal.methods.programme import check_contribution
 from fedseal.simulation.attacks import AttackRound
 from fedseal.simulation.measures import measure
@@ -191,7 +192,8 @@ class Cast:
 
 def draw(setting: Setting, index: int) -> Cast:
     """Who takes part, is lost and is slow in round ``index``; at least one contribution always arrives."""
-    circumstances, names = setting.experiment.circumstances, sorted(setting.nodes)
+    circumstances = setting.experiment.circumstances
+    names = sorted(asked_nodes(setting.method, setting.job, index))
     generator = np.random.Generator(np.random.Philox(node_seed(setting.seed, "cast", "simulation", index)))
     order = [names[place] for place in generator.permutation(len(names))]
     many, few = counts(setting.experiment, len(names))

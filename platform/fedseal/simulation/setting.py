@@ -18,6 +18,7 @@ from fedseal.methods.contract import (
     STATISTICS_STAGE,
     TRAINING_STAGE,
     CohortSum,
+    GroupedMethod,
     IndividualMethod,
     Method,
     NodeContext,
@@ -25,6 +26,7 @@ from fedseal.methods.contract import (
     Stage,
     node_seed,
 )
+from fedseal.methods.groups import require_groups
 from fedseal.methods.programme import contribute, stage_plan
 from fedseal.methods.registry import make_method
 from fedseal.methods.statistics import Statistics
@@ -154,6 +156,8 @@ def make_setting(experiment: Experiment, source: Source, seed: int) -> Setting:
     nodes = _nodes(experiment, source, seed)
     if experiment.protection.has_protocol:
         masking_group(*counts(experiment, len(nodes)))
+    job = _job(experiment, source, nodes, seed)
+    _require_group_sums(experiment, job)
     attack, attackers = _attackers(experiment, tuple(nodes), seed)
     poisoned = {
         name: JobData(training=attack.poison(nodes[name].training, attacker), held_out=nodes[name].held_out)
@@ -163,7 +167,7 @@ def make_setting(experiment: Experiment, source: Source, seed: int) -> Setting:
     return Setting(
         experiment=experiment,
         seed=seed,
-        job=_job(experiment, source, nodes, seed),
+        job=job,
         schema=source.schema,
         nodes=nodes,
         test=_first(join(source.test), experiment.data.test_rows),
@@ -171,6 +175,15 @@ def make_setting(experiment: Experiment, source: Source, seed: int) -> Setting:
         attack=attack,
         poisoned=poisoned,
     )
+
+
+def _require_group_sums(experiment: Experiment, job: JobDocument) -> None:
+    """Refuse groups of which no sum could be formed."""
+    method = make_method(experiment.method.name, experiment.method.settings)
+    require_groups(method, job)
+    if experiment.protection.has_protocol and isinstance(method, GroupedMethod):
+        for group in method.groups(job):
+            masking_group(*counts(experiment, len(group)))
 
 
 def counts(experiment: Experiment, nodes: int) -> tuple[int, int]:

@@ -6,13 +6,14 @@ under masks; masks themselves add nothing that could change a result, so they ar
 ``fedseal_crypto.masking`` for those).
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from fedseal.learning.split import JobData
 from fedseal.learning.tensors import NamedTensors
-from fedseal.methods.contract import NOTHING, CohortSum, NodeContext, Plan, Stage, node_seed
+from fedseal.methods.contract import NOTHING, CohortSum, Contribution, NodeContext, Plan, Stage, node_seed
+from fedseal.methods.judging import judged_in_the_clear
 from fedseal.methods.programme import contribute, pack_broadcast, programme, stage_plan, unpack_broadcast
 from fedseal.methods.sums import encoded_sum, plain_sum
 from fedseal_governance.datasets import DatasetSchema
@@ -104,9 +105,14 @@ def run_stages(
         state = stage.method.initial_state(plan)
         for index in range(stage.rounds):
             plan = plan.for_round(index)
-            artefact = pack_broadcast(plan, stage.method.broadcast(plan, state))
-            total = _round(parties, stage, index, artefact)
-            state = stage.method.aggregate(plan, state, total)
+            broadcast = stage.method.broadcast(plan, state)
+            parts = _contributions(parties, stage, index, pack_broadcast(plan, broadcast))
+            values = {name: part.values for name, part in parts.items()}
+            judgement = judged_in_the_clear(stage.method, plan, state, broadcast, values)
+            parties.keep({name: part for name, part in parts.items() if name in judgement.accepted})
+            accepted = [part for name, part in values.items() if name in judgement.accepted]
+            total = _sum(parties, stage, plan, accepted)
+            state = stage.method.aggregate(plan, judgement.state, total)
             summary = stage.method.summary(plan, state)
             reports.append(RoundReport(stage=stage.name, round=index, cohort=total.cohort, summary=summary))
         published[stage.name] = stage.method.export(plan, state)
@@ -122,20 +128,29 @@ class _Parties:
     conditions: Conditions
     local_states: dict[str, NamedTensors] = field(default_factory=dict)
 
+    def keep(self, parts: Mapping[str, Contribution]) -> None:
+        """What the nodes in the sum want to keep."""
+        kept = {name: part.local_state for name, part in parts.items() if part.local_state is not None}
+        self.local_states.update(kept)
 
-def _round(parties: _Parties, stage: Stage, index: int, artefact: bytes) -> CohortSum:
+
+def _contributions(parties: _Parties, stage: Stage, index: int, artefact: bytes) -> dict[str, Contribution]:
     lost = frozenset(parties.conditions.dropouts(stage.name, index))
-    survivors = [name for name in sorted(parties.nodes) if name not in lost]
     plan = stage_plan(parties.job, parties.schema, stage, round=index)
-    values = (_node_part(parties, stage, plan, name, artefact) for name in survivors)
-    specs, cohort = stage.method.vectors(plan), len(survivors)
+    return {
+        name: _node_part(parties, stage, plan, name, artefact) for name in sorted(parties.nodes) if name not in lost
+    }
+
+
+def _sum(parties: _Parties, stage: Stage, plan: Plan, values: Sequence[NamedTensors]) -> CohortSum:
+    specs, cohort = stage.method.vectors(plan), len(values)
     if not parties.conditions.encode:
         return CohortSum(values=plain_sum(specs, values), cohort=cohort)
     seeds = (node_seed(plan.job.seed, f"rounding of node {number}", stage.name, plan.round) for number in range(cohort))
     return CohortSum(values=encoded_sum(specs, zip(seeds, values, strict=True), cohort=cohort), cohort=cohort)
 
 
-def _node_part(parties: _Parties, stage: Stage, plan: Plan, name: str, artefact: bytes) -> NamedTensors:
+def _node_part(parties: _Parties, stage: Stage, plan: Plan, name: str, artefact: bytes) -> Contribution:
     received = unpack_broadcast(artefact, plan=plan, stages=parties.stages)
     context = NodeContext(
         plan=received.plan,
@@ -144,7 +159,4 @@ def _node_part(parties: _Parties, stage: Stage, plan: Plan, name: str, artefact:
         local_state=parties.local_states.get(name, NOTHING),
         seed=node_seed(parties.job.seed, name, stage.name, plan.round),
     )
-    contribution = contribute(stage.method, context)
-    if contribution.local_state is not None:
-        parties.local_states[name] = contribution.local_state
-    return contribution.values
+    return contribute(stage.method, context)

@@ -14,6 +14,7 @@ import numpy as np
 
 from fedseal.learning.tensors import NamedTensors
 from fedseal.methods.contract import NOTHING, Contribution, Plan, node_seed
+from fedseal.methods.judging import judged_in_the_clear
 from fedseal.methods.programme import check_contribution
 from fedseal.simulation.attacks import AttackRound
 from fedseal.simulation.measures import measure
@@ -94,9 +95,13 @@ class Simulation:
         cast = draw(setting, index)
         parts = self._parts(plan, broadcast, state, cast)
         contributions = self._distorted(plan, broadcast, parts)
-        summed = self._sum(plan, contributions, cast)
-        after = setting.method.aggregate(plan, state.coordinator, summed.total)
-        kept = _kept(state.nodes, contributions, cast.lost)
+        arrived = {name: part for name, part in contributions.items() if name not in cast.lost}
+        values = {name: part.values for name, part in arrived.items()}
+        judgement = judged_in_the_clear(setting.method, plan, state.coordinator, broadcast, values)
+        counted = {name: part for name, part in arrived.items() if name in judgement.accepted}
+        summed = self._sum(plan, counted, cast)
+        after = setting.method.aggregate(plan, judgement.state, summed.total)
+        kept = _kept(state.nodes, counted)
         training = sum(part.seconds for part in parts)
         elapsed = time.process_time() - begun
         local = training if isinstance(self.workers, Serial) else 0.0
@@ -146,7 +151,7 @@ class Simulation:
         return contributions
 
     def _sum(self, plan: Plan, contributions: Mapping[str, Contribution], cast: "Cast") -> RoundSum:
-        values = {name: part.values for name, part in contributions.items() if name not in cast.lost}
+        values = {name: part.values for name, part in contributions.items()}
         parts = Contributions(values=values, lost=cast.lost)
         return secure_sum(plan, self.setting.method.vectors(plan), parts, self.setting.experiment.protection)
 
@@ -183,12 +188,10 @@ def draw(setting: Setting, index: int) -> Cast:
     return Cast(asked=tuple(sorted(asked)), lost=frozenset(lost), hurried=frozenset(hurried))
 
 
-def _kept(
-    before: Mapping[str, NamedTensors], contributions: Mapping[str, Contribution], lost: frozenset[str]
-) -> dict[str, NamedTensors]:
+def _kept(before: Mapping[str, NamedTensors], contributions: Mapping[str, Contribution]) -> dict[str, NamedTensors]:
     kept = dict(before)
     for name, contribution in contributions.items():
-        if name not in lost and contribution.local_state is not None:
+        if contribution.local_state is not None:
             kept[name] = contribution.local_state
     return kept
 

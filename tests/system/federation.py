@@ -50,10 +50,12 @@ class SmallJob:
     dataset: str = DATASET
     features: tuple[str, ...] = ("age", "sex", "chol", "exang")
     protection: str = "masking"
+    method: str = "fedavg"
+    disclosure: str = "SUM"
 
     def to_yaml(self) -> bytes:
         training = f"""\
-method: {{name: fedavg, rounds: {self.rounds}, settings: {{local_epochs: 1, clip: 1.0}}}}
+method: {{name: {self.method}, rounds: {self.rounds}, settings: {{local_epochs: 1, clip: 1.0}}}}
 learner: {{name: logistic-regression, settings: {{learning_rate: 0.1, batch_size: 32}}}}
 evaluation: {{holdout: 0.3, seed: 1}}
 target: num
@@ -69,7 +71,7 @@ kind: {self.kind}
 {training if self.kind == "training" else ""}\
 features: [{", ".join(self.features)}]
 protection: {self.protection}{custodian}
-disclosure: SUM
+disclosure: {self.disclosure}
 nodes: [{", ".join(self.nodes)}]
 minimum_cohort: 3
 step_timeout_seconds: {self.step_seconds}

@@ -90,16 +90,18 @@ class SealedRound(ActiveRound):
         if sender in self._inputs:
             return self._receive(parcel)  # a repetition, or refused
         second = self._split(file)
-        self._check_file(parcel.sealed, file, second)
-        news = self._receive(parcel)
-        if news:
-            shutil.move(file, self._spooled(sender))
+        try:
+            self._check_file(parcel.sealed, file, second)
+            news = self._receive(parcel)
+            if news:
+                shutil.move(file, self._spooled(sender))
+                if second is not None:
+                    shutil.move(second, self._second(sender))
+                self._inputs[sender] = parcel.sealed
+                self.received += len(payload) + self.opened.upload_bytes
+        finally:
             if second is not None:
-                shutil.move(second, self._second(sender))
-        elif second is not None:
-            second.unlink()
-            self._inputs[sender] = parcel.sealed
-            self.received += len(payload) + self.opened.upload_bytes
+                second.unlink(missing_ok=True)
         return news
 
     def ciphertext(self, member: str) -> Path:

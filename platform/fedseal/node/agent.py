@@ -32,6 +32,7 @@ from fedseal.node.opening import (
     open_attempt,
 )
 from fedseal.node.scalars import ScalarsWrong, ScalarWatch
+from fedseal.node.sealed import KeyChecks
 from fedseal.node.witness import Witness
 from fedseal.protection import ScalarKey
 from fedseal.protection.statements import STATEMENT_BYTES
@@ -331,7 +332,8 @@ class Agent:
             if len(own.statement) > STATEMENT_BYTES:
                 raise ScalarsWrong(f"{address}: a statement of scalars is larger than any can be")
             signed = accepted_job(address.job, me)
-            watch.check(own.statement, signed, name=me.name, federation=me.federation, trust=me.trust, clock=me.clock)
+            checks = KeyChecks(federation=me.federation, trust=me.trust, clock=me.clock)
+            watch.check(own.statement, custodian=str(signed.document.custodian), name=me.name, checks=checks)
         except StorageError:
             raise
         except _OWN_ERRORS as error:

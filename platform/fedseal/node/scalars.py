@@ -9,13 +9,11 @@ came. What it was handed is the evidence, and goes into its log.
 from dataclasses import dataclass
 from hashlib import sha256
 
-from fedseal.documents import SignedJob
 from fedseal.errors import PeerFault
-from fedseal.node.sealed import OwnScalars
+from fedseal.node.sealed import KeyChecks, OwnScalars
 from fedseal.protection import Judge
 from fedseal.protection.scalars import own_errors, read_scalars, terms_digest
 from fedseal.rounds import RoundAddress
-from fedseal.trust import Clock, Trust
 
 
 class ScalarsWrong(PeerFault):
@@ -48,24 +46,18 @@ class ScalarWatch:
         second = ciphertext[-scalars.terms.plan.bundle_bytes :]
         return cls(address=address, scalars=scalars, second=sha256(second).hexdigest())
 
-    def check(
-        self, statement: bytes, signed: SignedJob, *, name: str, federation: str, trust: Trust, clock: Clock
-    ) -> None:
+    def check(self, statement: bytes, *, custodian: str, name: str, checks: KeyChecks) -> None:
         """Compare what the custodian signed with this node's own vector.
 
         Raises:
             ScalarsWrong: it is about something else, or a number is not this vector's.
             PeerError: the custodian's signature or certificate does not verify.
         """
-        judge = Judge(
-            root=trust.root,
-            revocations=trust.revocations,
-            custodian=str(signed.document.custodian),
-            now=clock(),
-        )
+        trust = checks.trust
+        judge = Judge(root=trust.root, revocations=trust.revocations, custodian=custodian, now=checks.clock())
         opened = read_scalars(statement, judge)
         wanted = {
-            "federation": federation,
+            "federation": checks.federation,
             "job": self.address.job,
             "stage": self.address.stage,
             "round": self.address.round,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fedseal_crypto.custody import (
     MASKED_INSIDE,
+    NOTHING_BESIDE,
     Commitment,
     CommitmentList,
     Expected,
@@ -132,6 +133,7 @@ class Collected:
     inputs: dict[ClientId, SealedInput]
     commitments: CommitmentList | None
     pads: dict[ClientId, bytes]
+    server: SealedServer | None = None
 
     def request(self, **changed: object) -> SumRequest:
         """What it asks the custodian."""
@@ -174,7 +176,9 @@ def padded_clients(world: World) -> dict[ClientId, SealedClient]:
     }
 
 
-def play_padded(world: World, *, drops: Collection[ClientId] = ()) -> Collected:
+def play_padded(
+    world: World, *, drops: Collection[ClientId] = (), beside: Mapping[ClientId, bytes] | None = None
+) -> Collected:
     """A round of `homomorphic`; those in ``drops`` leave after their commitment."""
     _, plan = world.plan
     clients, bundles = padded_clients(world), {}
@@ -182,7 +186,7 @@ def play_padded(world: World, *, drops: Collection[ClientId] = ()) -> Collected:
     for name, client in clients.items():
         padded = client.pad(world.words(name), entropy_of(("pad", name, world.attempt)).bytes)
         bundles[name] = encrypt_vector(padded, plan=plan, public=world.secret.public)
-        commitment = client.commit(hashlib.sha256(bundles[name]).digest())
+        commitment = client.commit(hashlib.sha256(bundles[name]).digest(), (beside or {}).get(name, NOTHING_BESIDE))
         server.receive(SealedMessage(client=name, content=Commitment.decode(commitment.encode())))
     server.close_step()
     inputs, pads = {}, {}
@@ -196,7 +200,7 @@ def play_padded(world: World, *, drops: Collection[ClientId] = ()) -> Collected:
     server.close_step()
     assert server.step is Step.DONE
     result = server.result
-    return Collected(world, result.words, result.survivors, bundles, inputs, server.commitments, pads)
+    return Collected(world, result.words, result.survivors, bundles, inputs, server.commitments, pads, server)
 
 
 Watch = Callable[[ClientId, MaskingClient], None]

@@ -1,6 +1,7 @@
 """A job whose method judges single nodes, with real processes; the custodian is killed around the opening."""
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -36,7 +37,7 @@ def allow_screening(federation: Federation, *, level: str = "SCALARS") -> None:
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_numbers_are_opened_once_a_round_and_each_node_compares_them(
-    idle: Federation, tmp_path: Path, moment: str
+    idle: Federation, tmp_path: Path, moment: Literal["before", "after"]
 ) -> None:
     allow_screening(idle)
     idle.start()

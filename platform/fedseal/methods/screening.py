@@ -8,7 +8,9 @@ points away from the last step by more than the settings allow.
 Bounding norms is from Sun et al. 2019, "Can You Really Backdoor Federated Learning?"; comparing directions by their
 cosine is from Cao et al. 2021, FLTrust (NDSS), whose trusted data set is replaced by the last aggregate, so that
 nobody needs one. That also is its limit: an attacker that stays below the median's multiple and does not turn
-against the last step is not seen, and once a majority attacks, median and direction are theirs.
+against the last step is not seen, and once a majority attacks, median and direction are theirs. Under encryption the
+numbers are about a second ciphertext of the same vector, and nothing yet proves that both hold the same: a node that
+encrypts an inconspicuous vector for the numbers and another one for the sum is not seen either.
 """
 
 import math

@@ -45,11 +45,14 @@ class Collection:
     ciphertexts: list[bytes]
     scalars: bytes
 
-    def ask(self, **changed: object) -> None:
-        request = changed.get("request", self.request)
-        assert isinstance(request, SumRequest)
-        terms = changed.get("terms", self.terms)
-        assert isinstance(terms, ScalarTerms)
+    def ask(
+        self,
+        *,
+        request: SumRequest | None = None,
+        terms: ScalarTerms | None = None,
+        ciphertexts: list[bytes] | None = None,
+    ) -> None:
+        request, terms = request or self.request, terms or self.terms
         parameters = request.parameters
         address = RoundAddress(Digest(self.job), parameters.stage, parameters.round, parameters.attempt)
         self.house.outbox.bundles[""] = self.scalars
@@ -61,7 +64,7 @@ class Collection:
             ],
             revocation_list=self.house.consortium.crl(at=self.house.clock()),
             terms=terms.encode(),
-            ciphertexts=changed.get("ciphertexts", self.ciphertexts),
+            ciphertexts=ciphertexts or self.ciphertexts,
         )
         self.house.keeper.handle(pb.CustodianTask(open_scalars=task))
 

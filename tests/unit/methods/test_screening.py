@@ -40,8 +40,8 @@ def judged(
 
 def test_who_is_left_out(job: JobDocument, heart_schema: DatasetSchema) -> None:
     honest = {NORM: 1.0, DIRECTION: 0.5}
-    numbers = {
-        "a": honest,
+    numbers: dict[str, dict[str, float | None]] = {
+        "a": dict(honest),
         "b": {NORM: 1.21, DIRECTION: 0.0004},
         "c": {NORM: 0.81, DIRECTION: -0.0005},  # within the error of the numbers of being at a right angle
         "long": {NORM: 100.0, DIRECTION: 5.0},

@@ -12,10 +12,11 @@ from fedseal.methods.contract import Plan, Stage
 from fedseal.methods.judging import JudgingMethod, numbers_in_the_clear, require_accepted, scalars_of
 from fedseal.methods.programme import stage_plan
 from fedseal.methods.screening import DIRECTION, NORM, Screening, ScreeningSettings
+from fedseal.protection.scalars import scalars_missing
 from fedseal_crypto.homomorphic import Operation
 from fedseal_governance.datasets import DatasetSchema
 from fedseal_governance.jobs import JobDocument, MethodChoice
-from fedseal_governance.vocabulary import Disclosure
+from fedseal_governance.vocabulary import Disclosure, Protection
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +87,9 @@ def test_a_whole_job_accepts_honest_hospitals(
     trained = [report for report in run.rounds if report.stage == "training"]
     assert trained[0].cohort == len(split_hospitals)
     assert trained[-1].summary["loss"] < trained[0].summary["loss"]
+
+
+@pytest.mark.parametrize("protection", list(Protection))
+def test_only_homomorphic_can_open_the_numbers(job: JobDocument, protection: Protection) -> None:
+    missing = scalars_missing(job.model_copy(update={"protection": protection}))
+    assert ("only the protection homomorphic" in missing) == (protection is not Protection.HOMOMORPHIC)

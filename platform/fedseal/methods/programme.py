@@ -28,6 +28,7 @@ from fedseal.methods.contract import (
     TRAINING_STAGE,
     Contribution,
     DisclosureStatement,
+    GroupedMethod,
     IndividualMethod,
     Method,
     NodeContext,
@@ -41,7 +42,7 @@ from fedseal.methods.registry import make_method
 from fedseal.methods.statistics import Statistics
 from fedseal_governance.datasets import ColumnRole, DatasetSchema
 from fedseal_governance.jobs import JobDocument
-from fedseal_governance.vocabulary import Protection
+from fedseal_governance.vocabulary import Disclosure, Protection
 
 BROADCAST_GROUP = "broadcast"
 PUBLISHED_GROUP = "published"
@@ -62,7 +63,7 @@ def programme(job: JobDocument) -> tuple[Stage, ...]:
         UnknownPlugin: The method or learner is not installed here.
         SettingsRefused: A setting is unknown or out of range.
         MethodUnsuitable: The method does not train, or needs single contributions, which the protection hides, or
-            sums over groups that are too small.
+            sums over groups that are too small, or states less than a method of its kind reveals.
     """
     statistics = Stage(name=STATISTICS_STAGE, method=Statistics(), rounds=1)
     if job.method is None:
@@ -73,6 +74,7 @@ def programme(job: JobDocument) -> tuple[Stage, ...]:
             "such as fedavg."
         )
     trainer = make_method(job.method.name, job.method.settings)
+    _require_true_level(trainer)
     if isinstance(trainer, IndividualMethod) and job.protection is not Protection.NONE:
         raise MethodUnsuitable(
             f'Method "{trainer.name}" needs each node\'s contribution by itself, and the protection '
@@ -87,6 +89,17 @@ def programme(job: JobDocument) -> tuple[Stage, ...]:
         Stage(name=TRAINING_STAGE, method=trainer, rounds=job.method.rounds),
         Stage(name=EVALUATION_STAGE, method=Evaluation(trainer=trainer), rounds=1),
     )
+
+
+def _require_true_level(method: Method) -> None:
+    """Refuse a method whose statement is milder than its kind: policies go by the statement alone."""
+    kinds = ((IndividualMethod, Disclosure.INDIVIDUAL), (GroupedMethod, Disclosure.GROUP_SUMS))
+    least = max((level for kind, level in kinds if isinstance(method, kind)), default=Disclosure.SUM)
+    if method.statement.level < least:
+        raise MethodUnsuitable(
+            f'Method "{method.name}" states that it discloses {method.statement.level.name}, and a method of its kind '
+            f"discloses {least.name} at least; ask its author to correct the statement."
+        )
 
 
 def stage_plan(
@@ -146,8 +159,8 @@ def contribute(method: Method, context: NodeContext) -> Contribution:
 
     Raises:
         BroadcastRefused: The broadcast is not what this round's must be.
-        ContributionRefused: The method gave other vectors than it declared, NaN, or values outside its
-            bounds.
+        ContributionRefused: The method gave other vectors than it declared, or one that its statement does not name,
+            NaN, or values outside its bounds.
         TrainingFailed: Local training gave nothing usable.
     """
     plan = context.plan
@@ -161,15 +174,21 @@ def contribute(method: Method, context: NodeContext) -> Contribution:
 
 
 def check_contribution(method: Method, plan: Plan, contribution: Contribution) -> None:
-    """Refuse values that are not exactly what the method declared.
+    """Refuse values that are not exactly what the method declared, and stated.
 
     Raises:
-        ContributionRefused: Wrong names, shape, NaN or infinity, or a value outside its declared bound.
+        ContributionRefused: Wrong names, one that the statement does not name to the coordinator, wrong shape, NaN or
+            infinity, or a value outside its declared bound.
     """
     specs = {spec.name: spec for spec in method.vectors(plan)}
     if specs.keys() != contribution.values.keys():
         raise ContributionRefused(
             f'Method "{method.name}" declared the vectors {sorted(specs)} and gave {sorted(contribution.values)}.'
+        )
+    stated = {quantity.name for quantity in method.statement.quantities if quantity.party == "coordinator"}
+    if unstated := sorted(specs.keys() - stated):
+        raise ContributionRefused(
+            f'Method "{method.name}" sums {", ".join(unstated)}, of which its disclosure statement says nothing.'
         )
     for name, values in contribution.values.items():
         spec = specs[name]

@@ -1,8 +1,8 @@
 """From job to stages, the broadcast file, and the checks around a contribution."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pytest
@@ -30,11 +30,12 @@ from fedseal.methods import (
     stage_plan,
     unpack_broadcast,
 )
+from fedseal.methods.contract import CohortSum, DisclosureStatement
 from fedseal.methods.fedavg import FedAvg, FedAvgSettings
 from fedseal_crypto.encoding import VectorSpec
 from fedseal_governance.datasets import DatasetSchema
 from fedseal_governance.jobs import JobDocument, MethodChoice
-from fedseal_governance.vocabulary import Disclosure, JobKind, Setting
+from fedseal_governance.vocabulary import Disclosure, JobKind, Protection, Setting
 
 STATISTICS = {
     "rows": np.array([10.0]),
@@ -240,3 +241,55 @@ def test_the_installed_methods_are_found_by_name() -> None:
     assert "fedavg" in method_names()
     assert method_class("fedavg") is FedAvg
     assert make_method("fedavg", {"local_epochs": 3}) == FedAvg(FedAvgSettings(local_epochs=3))
+
+
+@dataclass(frozen=True, slots=True)
+class Telltale(FedAvg):
+    """FedAvg that also sums how many rows have the outcome, and says nothing of it."""
+
+    def more_vectors(self, plan: Plan) -> tuple[VectorSpec, ...]:
+        return (VectorSpec(name="positives", length=1, bound=float(plan.maximum_rows), resolution=1.0),)
+
+    def contribute(self, context: NodeContext) -> Contribution:
+        part = FedAvg.contribute(self, context)
+        return replace(part, values={**part.values, "positives": np.ones(1)})
+
+
+def test_a_vector_that_the_statement_does_not_name_does_not_leave(
+    heart_job: JobDocument, heart_schema: DatasetSchema, split_hospitals: Mapping[str, JobData]
+) -> None:
+    plan = training(heart_job, heart_schema)
+    told: Method = Telltale()
+    broadcast = told.broadcast(plan, told.initial_state(plan))
+    context = NodeContext(plan=plan, broadcast=broadcast, data=split_hospitals["cleveland"])
+    with pytest.raises(ContributionRefused, match="sums positives, of which its disclosure statement says nothing"):
+        contribute(told, context)
+
+
+@dataclass(frozen=True, slots=True)
+class SaysSum(FedAvg):
+    """Sees every contribution by itself under a statement of sums."""
+
+    statement: ClassVar[DisclosureStatement] = FedAvg.statement
+
+    def aggregate_each(self, plan: Plan, state: NamedTensors, contributions: Sequence[NamedTensors]) -> NamedTensors:
+        return self.aggregate(plan, state, CohortSum(values=contributions[0], cohort=1))
+
+
+@dataclass(frozen=True, slots=True)
+class SaysOneSum(FedAvg):
+    """Sums over groups under a statement of one sum over all."""
+
+    def groups(self, job: JobDocument) -> tuple[frozenset[str], ...]:
+        return (frozenset(job.nodes),)
+
+
+@pytest.mark.parametrize(("method", "least"), [(SaysSum, "INDIVIDUAL"), (SaysOneSum, "GROUP_SUMS")])
+def test_a_method_whose_statement_is_milder_than_its_kind_is_refused(
+    heart_job: JobDocument, monkeypatch: pytest.MonkeyPatch, method: type[FedAvg], least: str
+) -> None:
+    """Every party reads a job through its programme, and every policy goes by the statement."""
+    open_job = heart_job.model_copy(update={"protection": Protection.NONE})
+    monkeypatch.setattr("fedseal.methods.registry.load_plugin", lambda *_: method)
+    with pytest.raises(MethodUnsuitable, match=f"discloses SUM, and a method of its kind discloses {least}"):
+        programme(open_job)

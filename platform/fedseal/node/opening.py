@@ -390,7 +390,7 @@ def _check_members(offer: RoundOffer, signed: SignedJob, stage: Stage, me: NodeS
         )
         raise PeerFault(sentence)
     asked = asked_nodes(stage.method, signed.document, offer.address.round)
-    strangers = sorted(set(roster) - asked)
+    strangers = sorted(set(roster).intersection(signed.document.nodes) - asked)  # others are refused below
     if strangers:
         sentence = (
             f"{offer.address}: {', '.join(strangers)} is not asked in this round, which sums over "

@@ -94,7 +94,8 @@ def main() -> None:
         }
         print(
             f"{protection:8} {size} parameters, training {training.seconds:.1f} s, overhead of the rounds "
-            f"{rounds:.2f} s ({rounds / training.seconds:.1%}), of the whole command {whole:.2f} s ({whole / training.seconds:.1%})"
+            f"{rounds:.2f} s ({rounds / training.seconds:.1%}), of the whole command "
+            f"{whole:.2f} s ({whole / training.seconds:.1%})"
         )
     if target := os.environ.get("JSON"):
         Path(target).write_text(json.dumps(figures, indent=2) + "\n")

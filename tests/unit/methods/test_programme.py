@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedseal.learning import JobData, NamedTensors, SettingsRefused, UnknownPlugin
+from fedseal.learning.errors import TrainingFailed
 from fedseal.learning.tensors import group_of, pack_tensors
 from fedseal.methods import (
     BroadcastRefused,
@@ -191,6 +192,8 @@ def honest(size: int) -> dict[str, np.ndarray[tuple[int, ...]]]:
         ({"extra": np.zeros(1)}, "declared the vectors", None),
         ({"loss": np.zeros(2)}, "shape", "loss"),
         ({"loss": np.zeros(())}, "shape", "loss"),
+        ({"loss": [0.0]}, "not a numpy array of floating-point numbers", "loss"),
+        ({"loss": np.array([0])}, "not a numpy array of floating-point numbers", "loss"),
         ({"loss": np.array([np.nan])}, "NaN", "loss"),
         ({"weight": np.array([np.inf])}, "infinity", "weight"),
         ({"weight": np.array([1001.0])}, "beyond its declared bounds 0 to 1000", "weight"),
@@ -199,7 +202,7 @@ def honest(size: int) -> dict[str, np.ndarray[tuple[int, ...]]]:
     ],
 )
 def test_a_malformed_contribution_does_not_leave(
-    change: NamedTensors,
+    change: dict[str, Any],
     says: str,
     vector: str | None,
     heart_job: JobDocument,
@@ -214,6 +217,55 @@ def test_a_malformed_contribution_does_not_leave(
     with pytest.raises(ContributionRefused, match=says) as caught:
         contribute(cast("Method", Misbehaving({**honest(size), **change})), context)
     assert caught.value.vector == vector
+
+
+@dataclass(frozen=True)
+class Undeclared:
+    """Federated averaging with one thing changed, for a method whose author made a mistake."""
+
+    changed: Mapping[str, object]
+
+    def __getattr__(self, name: str) -> object:
+        return self.changed[name] if name in self.changed else getattr(FedAvg(), name)
+
+
+def _fails(context: NodeContext) -> Contribution:
+    raise ValueError(f"the row {context.seed} of a patient")
+
+
+STATEMENT = FedAvg.statement
+SILENT = replace(STATEMENT, quantities=tuple(item for item in STATEMENT.quantities if item.name != "loss"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "says"),
+    [
+        ({"statement": SILENT}, ContributionRefused, 'vector "loss", which its disclosure statement does not name'),
+        (
+            {"groups": lambda _: ()},
+            ContributionRefused,
+            "states the disclosure SUM and shows the coordinator GROUP_SUMS",
+        ),
+        ({"aggregate_each": lambda *_: {}}, ContributionRefused, "states the disclosure SUM .* INDIVIDUAL"),
+        ({"contribute": lambda _: {"update": 1}}, ContributionRefused, "gave a dict, not a Contribution"),
+        ({"contribute": _fails}, TrainingFailed, "stopped with ValueError instead of a contribution"),
+    ],
+)
+def test_a_method_that_breaks_the_contract_is_refused_by_name(
+    changed: Mapping[str, object],
+    error: type[Exception],
+    says: str,
+    heart_job: JobDocument,
+    heart_schema: DatasetSchema,
+    split_hospitals: dict[str, JobData],
+) -> None:
+    plan = training(heart_job, heart_schema)
+    model = FedAvg().broadcast(plan, FedAvg().initial_state(plan))
+    context = NodeContext(plan=plan, broadcast=model, data=split_hospitals["cleveland"])
+    with pytest.raises(error, match=says) as refused:
+        contribute(cast("Method", Undeclared(changed)), context)
+    assert "fedavg" in str(refused.value)
+    assert "patient" not in str(refused.value), "an author's own words may quote rows"
 
 
 def test_a_contribution_needs_the_right_broadcast(
@@ -262,7 +314,9 @@ def test_a_vector_that_the_statement_does_not_name_does_not_leave(
     told: Method = Telltale()
     broadcast = told.broadcast(plan, told.initial_state(plan))
     context = NodeContext(plan=plan, broadcast=broadcast, data=split_hospitals["cleveland"])
-    with pytest.raises(ContributionRefused, match="sums positives, of which its disclosure statement says nothing"):
+    with pytest.raises(
+        ContributionRefused, match='asks for the vector "positives", which its disclosure statement does not name'
+    ):
         contribute(told, context)
 
 

@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar
 import torch
 from pydantic import BaseModel, Field
 
-from fedseal.learning._torch_training import TorchLearner, TrainingSettings
+from fedseal.learning._torch_representation import TorchRepresentation
+from fedseal.learning._torch_training import TrainingSettings
 
 
 class TabularMlpSettings(TrainingSettings):
@@ -18,7 +19,7 @@ class TabularMlpSettings(TrainingSettings):
 
 
 @dataclass(frozen=True, slots=True)
-class TabularMlp(TorchLearner):
+class TabularMlp(TorchRepresentation):
     """Linear layers with ReLU between them; parameters ``layer<i>.weight`` and ``layer<i>.bias``."""
 
     settings: TabularMlpSettings

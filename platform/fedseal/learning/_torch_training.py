@@ -163,6 +163,11 @@ def uniform_parameters(shapes: Shapes, roles: Mapping[str, ParameterRole], seed:
     return parameters
 
 
+def narrower(count: int, share: float) -> int:
+    """``share`` of so many units or channels, at least one."""
+    return max(1, round(share * count))
+
+
 def tensors_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Parameters and floating-point buffers, by name."""
     buffers = {name: buffer for name, buffer in module.named_buffers() if buffer.is_floating_point()}

@@ -8,7 +8,7 @@ import torch
 from pydantic import BaseModel, Field, model_validator
 
 from fedseal.learning._torch_representation import TorchRepresentation
-from fedseal.learning._torch_training import TrainingSettings
+from fedseal.learning._torch_training import TrainingSettings, narrower
 from fedseal.learning.errors import TrainingFailed
 
 
@@ -56,6 +56,13 @@ class SmallCnn(TorchRepresentation):
     name: ClassVar[str] = "small-cnn"
     title: ClassVar[str] = "Small convolutional network for images (torch)"
     settings_model: ClassVar[type[BaseModel]] = SmallCnnSettings
+
+    def narrowed(self, share: float) -> "SmallCnn":
+        """See `fedseal.learning.learner.NarrowableLearner`."""
+        settings = self.settings
+        filters = tuple(narrower(count, share) for count in settings.filters)
+        hidden = narrower(settings.hidden_width, share) if settings.hidden_width else 0
+        return SmallCnn(settings.model_copy(update={"filters": filters, "hidden_width": hidden}))
 
     def module(self, width: int) -> torch.nn.Module:
         """See `TorchLearner`.

@@ -8,7 +8,7 @@ import torch
 from pydantic import BaseModel, Field
 
 from fedseal.learning._torch_representation import TorchRepresentation
-from fedseal.learning._torch_training import TrainingSettings
+from fedseal.learning._torch_training import TrainingSettings, narrower
 
 
 class TabularMlpSettings(TrainingSettings):
@@ -27,6 +27,12 @@ class TabularMlp(TorchRepresentation):
     name: ClassVar[str] = "tabular-mlp"
     title: ClassVar[str] = "Small neural network for tables (torch)"
     settings_model: ClassVar[type[BaseModel]] = TabularMlpSettings
+
+    def narrowed(self, share: float) -> "TabularMlp":
+        """See `fedseal.learning.learner.NarrowableLearner`."""
+        return TabularMlp(
+            self.settings.model_copy(update={"hidden_width": narrower(self.settings.hidden_width, share)})
+        )
 
     def module(self, width: int) -> torch.nn.Module:
         """See `TorchLearner`."""

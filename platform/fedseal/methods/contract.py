@@ -195,6 +195,7 @@ class NodeContext:
         data: The rows that consent allows now.
         local_state: What this node kept from its last completed round of this job; empty at first.
         seed: For local randomness; differs by node and round.
+        node: This node's name in the job.
     """
 
     plan: Plan
@@ -202,6 +203,7 @@ class NodeContext:
     data: JobData
     local_state: NamedTensors = field(default_factory=dict)
     seed: int = 0
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -97,7 +97,9 @@ class Setting:
         """Of training round 0, with the statistics of all nodes published."""
         statistics = Stage(name=STATISTICS_STAGE, method=Statistics(), rounds=1)
         plan = stage_plan(self.job, self.schema, statistics)
-        contexts = (NodeContext(plan=plan, broadcast={}, data=self.nodes[name]) for name in sorted(self.nodes))
+        contexts = (
+            NodeContext(plan=plan, broadcast={}, data=self.nodes[name], node=name) for name in sorted(self.nodes)
+        )
         total = plain_sum(
             statistics.method.vectors(plan), (contribute(statistics.method, context).values for context in contexts)
         )
@@ -134,6 +136,7 @@ class Setting:
             data=self._rows(node, plan.round),
             local_state=local_state,
             seed=node_seed(self.job.seed, node, TRAINING_STAGE, plan.round),
+            node=node,
         )
 
     def _rows(self, node: str, round_index: int) -> JobData:
@@ -244,6 +247,7 @@ def _job(experiment: Experiment, source: Source, nodes: Mapping[str, JobData], s
             f'Method "{method.name}" needs each node\'s contribution by itself, which protection '
             f"{experiment.protection.value} hides; write `protection: none`, or choose a method whose messages add up."
         )
+    asked, lost = counts(experiment, len(nodes))  # so many always arrive
     return JobDocument(
         job=experiment.experiment,
         purpose=PURPOSE,
@@ -257,7 +261,7 @@ def _job(experiment: Experiment, source: Source, nodes: Mapping[str, JobData], s
         protection=_protection(method, nodes),
         disclosure=method.statement.level,
         nodes=tuple(sorted(nodes)),
-        minimum_cohort=min(SMALLEST_PROTECTED_COHORT, len(nodes)),
+        minimum_cohort=max(min(SMALLEST_PROTECTED_COHORT, len(nodes)), asked - lost),
         seed=seed,
         weights=Weights(maximum_rows=max(1, *(data.training.row_count for data in nodes.values()))),
     )

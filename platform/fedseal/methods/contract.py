@@ -20,7 +20,7 @@ Rules a method keeps:
   was (SCAFFOLD and FedDyn need that).
 
 A method whose contributions do not add up is an `IndividualMethod`; nothing but its own statement and its one further
-function tells it from the others.
+function tells it from the others. A method that needs sums over groups of nodes is a `GroupedMethod`.
 
 A method whose nodes fit their model to the rows they predict is an `AdaptingMethod`; the evaluation asks it to.
 
@@ -319,6 +319,22 @@ class AdaptingMethod(Method, Protocol):
 
         Raises:
             TrainingFailed: Adaptation gave nothing usable.
+        """
+
+
+@runtime_checkable
+class GroupedMethod(Method, Protocol):
+    """A method that needs sums over fixed groups of nodes instead of one over all; its level is at least GROUP_SUMS.
+
+    Groups take turns: round r is summed over ``groups(job)[r % len(groups(job))]``, and only these nodes are asked. So
+    in `vectors` and `contribute` the round tells the group; a `CohortSum` is one group's.
+    """
+
+    def groups(self, job: JobDocument) -> tuple[frozenset[str], ...]:
+        """Every party: the groups, each node of the job in exactly one; the same for the whole job.
+
+        Raises:
+            MethodUnsuitable: The settings do not tell every node's group.
         """
 
 

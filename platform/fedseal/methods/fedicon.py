@@ -39,6 +39,7 @@ from fedseal.methods.averaging import (
 )
 from fedseal.methods.contract import DisclosureStatement, NodeContext, Plan
 from fedseal.methods.errors import MethodUnsuitable
+from fedseal.methods.suitability import Need, Suitability
 from fedseal_governance.datasets import Column, ColumnType
 
 OWN, PROJECTION = "own", "projection"
@@ -95,6 +96,16 @@ class FedIcon(Averaging):
         "In most rounds everything but the last layer is trained and summed, in the last rounds the last layer alone. "
         "Each node keeps a last layer of its own, and fits a copy of its model to rows before it predicts them; "
         "neither is sent."
+    )
+    suits: ClassVar[Suitability] = Suitability(
+        purpose="Learns features that ignore how sites differ, and fits a copy of the model to rows of another kind, "
+        "without labels, where they are predicted.",
+        meets={
+            Need.DIFFERENT_DATA: "Rows that look different from those of training are met by fitting a copy of the "
+            "model to them, at the node.",
+        },
+        cost="Bytes as averaging or fewer; about twice the rounds and computing, and passes over what is predicted; "
+        "most of the gain is had from fresh running statistics alone.",
     )
     settings_model: ClassVar[type[BaseModel]] = FedIconSettings
 

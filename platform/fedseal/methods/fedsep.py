@@ -64,6 +64,7 @@ from fedseal.methods.separation import (
     support,
     thresholded,
 )
+from fedseal.methods.suitability import Need, Suitability
 from fedseal_crypto.encoding import VectorSpec
 from fedseal_governance.jobs import SMALLEST_PROTECTED_COHORT
 from fedseal_governance.vocabulary import Name, Protection
@@ -131,6 +132,17 @@ class FedSep(Averaging):
         update=Quantity(
             name="update", party="coordinator", description="row-weighted sum of the changes in the common space"
         ),
+    )
+    suits: ClassVar[Suitability] = Suitability(
+        purpose="Averages in a space of its own, from which every node decodes the model that it trains.",
+        meets={
+            Need.SCARCE_BANDWIDTH: "A tenth of the numbers or fewer go up, trained through what decodes them, and with "
+            "a fixed anchor as few come down.",
+            Need.DIFFERENT_MODELS: "Weak nodes train a narrower or a sparser model of the same kind; every cohort "
+            "needs three nodes that train all of it.",
+        },
+        cost="Less accurate than averaging all numbers, more so the fewer there are; everyone with the small model is "
+        "hard to beat.",
     )
     settings_model: ClassVar[type[BaseModel]] = FedSepSettings
 

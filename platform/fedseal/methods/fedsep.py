@@ -16,7 +16,8 @@ stepping x, momentum included, and any learner serves.
 Rules this module keeps:
 - Messages of compression are S (y_m - y) / counts: the step of x in units of a step of y, so `clip` means the same.
 - Who is weak is public and in the job. What only the others hold is summed over them alone, so at least
-  `SMALLEST_PROTECTED_COHORT` of them must be in every possible cohort, or the job is refused.
+  `SMALLEST_PROTECTED_COHORT` of them must be in every possible cohort, or the job is refused. So must as many weak
+  nodes, if their rows are summed.
 - Running statistics are not moved by gradients and are refused; so is any normalisation where networks are narrowed.
 
 Named "-style" because of the paper only title and abstract could be read: docs/methods/fedsep.md.
@@ -359,12 +360,21 @@ class FedSep(Averaging):
         unknown = sorted(weak - set(job.nodes))
         if unknown:
             raise MethodUnsuitable(f"weak_nodes names {', '.join(unknown)}, which the job's nodes do not; correct it.")
+        if job.protection is Protection.NONE:
+            return
         least = job.minimum_cohort - len(weak)
-        if job.protection is not Protection.NONE and least < SMALLEST_PROTECTED_COHORT:
+        if least < SMALLEST_PROTECTED_COHORT:
             raise MethodUnsuitable(
                 f"A cohort of {job.minimum_cohort} could hold {max(least, 0)} of the nodes that train the whole model, "
                 f"and what only they hold would show their changes; at least {SMALLEST_PROTECTED_COHORT} are needed: "
                 f"raise minimum_cohort to {len(weak) + SMALLEST_PROTECTED_COHORT}, or name fewer weak_nodes."
+            )
+        fewest = job.minimum_cohort - (len(job.nodes) - len(weak))
+        if self.settings.divide_by == "holders" and fewest < SMALLEST_PROTECTED_COHORT:
+            raise MethodUnsuitable(
+                f"divide_by: holders sums the rows of weak nodes, and a cohort of {job.minimum_cohort} could hold "
+                f"{max(fewest, 0)} of them, which would show row counts; at least {SMALLEST_PROTECTED_COHORT} are "
+                "needed: write divide_by: all, or name more weak_nodes."
             )
 
 

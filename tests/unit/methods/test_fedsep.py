@@ -43,6 +43,7 @@ from fedseal.methods.separation import (
 from fedseal.methods.sums import encoded_sum, plain_sum
 from fedseal_governance.datasets import DatasetSchema
 from fedseal_governance.jobs import JobDocument, LearnerChoice
+from fedseal_governance.vocabulary import Protection
 from tests.unit.methods.quadratics import Quadratic, QuadraticSettings, decoded, federation
 from tests.unit.methods.test_baselines import JOB, job_with
 
@@ -208,7 +209,9 @@ def test_all_parties_decode_the_same_model_from_the_same_numbers() -> None:
 def heart_plan(
     job: JobDocument, schema: DatasetSchema, hospitals: dict[str, JobData], **changes: Any
 ) -> tuple[FedSep, Plan]:
-    made = job_with(job, "fedsep", 3, **changes).model_copy(update={"minimum_cohort": 4})
+    # One weak node of four: its rows may be summed by themselves only where nothing is hidden anyway.
+    open_job = {"protection": Protection.NONE} if changes.get("divide_by") == "holders" else {}
+    made = job_with(job, "fedsep", 3, **changes).model_copy(update={"minimum_cohort": 4, **open_job})
     stages = programme(made)
     run = run_in_process(made.model_copy(update={"method": None}), schema, hospitals)
     assert isinstance(stages[1].method, FedSep)
@@ -335,6 +338,23 @@ def test_few_strong_nodes_would_be_seen_and_are_refused(
         method.initial_state(careless)
     with pytest.raises(MethodUnsuitable, match="raise minimum_cohort to 4"):
         parts_of(method, careless, state, split_hospitals)
+
+
+def test_rows_of_few_weak_nodes_would_be_seen_and_are_refused(
+    heart_job: JobDocument, heart_schema: DatasetSchema, split_hospitals: dict[str, JobData]
+) -> None:
+    chosen = {"application": "sparse", "weak_nodes": WEAK, "divide_by": "holders"}
+    method, plan = heart_plan(heart_job, heart_schema, split_hospitals, **chosen)
+    state = method.initial_state(plan)
+    masked = replace(plan, job=plan.job.model_copy(update={"protection": Protection.MASKING}))
+    with pytest.raises(MethodUnsuitable, match="a cohort of 4 could hold 1 of them"):
+        method.initial_state(masked)
+    with pytest.raises(MethodUnsuitable, match="write divide_by: all"):
+        parts_of(method, masked, state, split_hospitals)
+    six = ("one", "two", "three", *WEAK, "five", "six")
+    enough = FedSep(settings=method.settings.model_copy(update={"weak_nodes": (*WEAK, "five", "six")}))
+    job = masked.job.model_copy(update={"nodes": six, "minimum_cohort": 6})
+    assert enough.initial_state(replace(masked, job=job)).keys() == state.keys()
 
 
 def test_what_cannot_work_is_refused_by_name(

@@ -436,6 +436,7 @@ def _contribution(
         data=data,
         local_state=me.local_states.get(job),
         seed=node_seed(signed.document.seed, me.name, stage.name, offer.address.round),
+        node=me.name,
     )
     made: Contribution = contribute(stage.method, context)
     encoded = layout.encode(made.values, generator=np.random.default_rng())

@@ -99,7 +99,9 @@ class Setting:
         """Of training round 0, with the statistics of all nodes published."""
         statistics = Stage(name=STATISTICS_STAGE, method=Statistics(), rounds=1)
         plan = stage_plan(self.job, self.schema, statistics)
-        contexts = (NodeContext(plan=plan, broadcast={}, data=self.nodes[name]) for name in sorted(self.nodes))
+        contexts = (
+            NodeContext(plan=plan, broadcast={}, data=self.nodes[name], node=name) for name in sorted(self.nodes)
+        )
         total = plain_sum(
             statistics.method.vectors(plan), (contribute(statistics.method, context).values for context in contexts)
         )
@@ -136,6 +138,7 @@ class Setting:
             data=self._rows(node, plan.round),
             local_state=local_state,
             seed=node_seed(self.job.seed, node, TRAINING_STAGE, plan.round),
+            node=node,
         )
 
     def _rows(self, node: str, round_index: int) -> JobData:
@@ -279,10 +282,19 @@ def _job(experiment: Experiment, source: Source, nodes: Mapping[str, JobData], s
         custodian=CUSTODIAN if protection.has_custodian else None,
         disclosure=method.statement.level,
         nodes=tuple(sorted(nodes)),
-        minimum_cohort=min(SMALLEST_PROTECTED_COHORT, len(nodes)),
+        minimum_cohort=_minimum_cohort(experiment, method, len(nodes)),
         seed=seed,
         weights=Weights(maximum_rows=max(1, *(data.training.row_count for data in nodes.values()))),
     )
+
+
+def _minimum_cohort(experiment: Experiment, method: Method, nodes: int) -> int:
+    """So many as always arrive; where groups take turns a cohort is within one of them, so only the usual least."""
+    least = min(SMALLEST_PROTECTED_COHORT, nodes)
+    if isinstance(method, GroupedMethod):
+        return least
+    asked, lost = counts(experiment, nodes)
+    return max(least, asked - lost)
 
 
 def _target(source: Source) -> str:

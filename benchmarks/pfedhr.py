@@ -7,6 +7,7 @@ Three nodes an architecture; 2,000 labelled public images that no node holds; ei
 seeds; twice: alike nodes with 300 images, and nodes of two classes with 200. The figure is the mean over nodes of each
 one's own network on test images dealt out like its own. In the rows ``ours`` is the case, ``peer`` training alone. An
 interrupted benchmark goes on where it was (benchmarks/out/pfedhr); TURNS=2 SEEDS=1 makes a short one of its own.
+The learning rate of 0.01 was chosen on seed 11, which is none of the three: with 0.05 training alone is unstable.
 
 Promised, on means over seeds; the script exits 1 if one does not hold:
 - pfedhr is at most 1.5 points below training alone, for alike and for different nodes;
@@ -79,7 +80,7 @@ learner:
     height: 28
     width: 28
     classes: 10
-    learning_rate: 0.05
+    learning_rate: 0.01
     momentum: 0.9
     weight_decay: 0.0
     batch_size: 16

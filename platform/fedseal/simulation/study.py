@@ -1,16 +1,16 @@
 """A study: every method under every skew, with and without attackers, from every seed; one small experiment each.
 
 Rules this module keeps:
-- A cell (method, skew, attack, seed) is one experiment folder of its own. A killed study goes on where it was; a cell whose
-  experiment has changed is run again, and no other.
+- A cell (method, skew, attack, seed) is one experiment folder of its own. A killed study goes on where it was; a cell
+  whose experiment has changed is run again, and no other.
 - A cell that fails leaves its reason, the study goes on with the next, and a later run tries it again.
-- Installed training methods that the file does not name take part with their default settings, unless it says otherwise.
+- Installed training methods that the file does not name take part with their defaults, unless it says otherwise.
 """
 
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -155,8 +155,8 @@ class StudyRuns:
         self.methods = _taking_part(self.study)
         self.cells = tuple(self._cells(file.parent))
 
-    def run(self, workers: Workers | None = None) -> Iterator[Step]:
-        """Run what is still to be run, one step a round; failures are kept beside the cell and do not stop the study."""
+    def run(self, workers: Workers | None = None) -> Generator[Step, None, None]:
+        """Run what is still to be run, one step a round; a failure is kept beside its cell and stops nothing else."""
         for cell in self.cells:
             if cell.is_done:
                 continue

@@ -115,7 +115,7 @@ def _figures(cell: Cell) -> dict[str, float]:
     known = {name: last_values(results, name, rounds=1) for name in FIGURES if name in results}
     found = {name: float(values.iloc[0]) for name, values in known.items() if len(values)}
     seconds = timings["training_seconds"] + timings["overhead_seconds"]
-    return {**found, "kilobytes": float(results["bytes_up"].mean()) / 1000, "cpu": float(seconds.mean())}
+    return {**found, "kilobytes": float(results["bytes_up"].mean()) / 1000, "cpu": float(seconds.median())}
 
 
 def _record(line: Line) -> dict[str, object]:
@@ -218,10 +218,12 @@ def _bars(figure: str, label: str) -> Callable[[Any, Sequence[Line]], None]:
         order = list(DISCLOSURES.values())
         names = sorted({(order.index(line.disclosure), line.method) for line in lines}, reverse=True)
         place = {name: number for number, (_, name) in enumerate(names)}
-        for label_of, colour, filled, chosen in _series(lines):
+        series = _series(lines)
+        for number, (label_of, colour, filled, chosen) in enumerate(series):
+            aside = 0.5 * ((len(series) - 1) / 2 - number) / len(series)  # so that none hides another
             axis.errorbar(
                 [line.mean[figure] for line in chosen],
-                [place[line.method] for line in chosen],
+                [place[line.method] + aside for line in chosen],
                 xerr=[line.spread.get(figure, 0.0) / 2 for line in chosen],
                 fmt="o",
                 color=colour,
@@ -244,13 +246,18 @@ def _bytes(axis: Any, lines: Sequence[Line]) -> None:
         across = [line.mean["kilobytes"] for line in chosen]
         up = [line.mean["accuracy"] for line in chosen]
         axis.scatter(across, up, s=24, color=colour, facecolors=colour if filled else "white", label=label)
-    by_bytes = {(line.method, line.mean["kilobytes"]): line.mean["accuracy"] for line in lines}
-    least = min(size for _, size in by_bytes)
-    usual = max(size for _, size in by_bytes)
-    for (name, size), accuracy in by_bytes.items():
-        if size < usual * 0.6 or (size in (least, usual) and accuracy == max(by_bytes.values())):
-            axis.annotate(name, (size, accuracy), fontsize=7, color=INK, xytext=(4, 3), textcoords="offset points")
+    groups: dict[float, list[Line]] = {}
+    for line in lines:
+        groups.setdefault(line.mean["kilobytes"], []).append(line)
+    for size, group in groups.items():
+        names = sorted({line.method for line in group})
+        name = names[0] if len(names) == 1 else f"{len(names)} methods"
+        place = (size, max(line.mean["accuracy"] for line in group))
+        axis.annotate(name, place, fontsize=7, color=INK, xytext=(0, 4), textcoords="offset points", rotation=60)
+    axis.margins(x=0.12, y=0.2)
     axis.set_xscale("log")
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter("")
     axis.set_xlabel("kB that a node sends a round", fontsize=9, color=INK)
     axis.set_ylabel("accuracy on common test rows", fontsize=9, color=INK)
     _legend(axis)

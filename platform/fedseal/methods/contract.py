@@ -22,6 +22,8 @@ Rules a method keeps:
 A method whose contributions do not add up is an `IndividualMethod`; nothing but its own statement and its one further
 function tells it from the others. A method that needs sums over groups of nodes is a `GroupedMethod`.
 
+A method whose nodes fit their model to the rows they predict is an `AdaptingMethod`; the evaluation asks it to.
+
 A method is found through the entry-point group ``fedseal.methods`` as a class that is constructed from its
 settings.
 """
@@ -32,6 +34,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from fedseal.learning.data import LocalData
@@ -191,6 +195,7 @@ class NodeContext:
         data: The rows that consent allows now.
         local_state: What this node kept from its last completed round of this job; empty at first.
         seed: For local randomness; differs by node and round.
+        node: This node's name in the job.
     """
 
     plan: Plan
@@ -198,6 +203,7 @@ class NodeContext:
     data: JobData
     local_state: NamedTensors = field(default_factory=dict)
     seed: int = 0
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,6 +302,23 @@ class IndividualMethod(Method, Protocol):
 
         Raises:
             PeerFault: The contributions are impossible.
+        """
+
+
+@runtime_checkable
+class AdaptingMethod(Method, Protocol):
+    """A method whose nodes fit a copy of their model to the very rows that it is to predict, without labels."""
+
+    def adapted_model(self, context: NodeContext, model: NamedTensors, inputs: NDArray[np.float32]) -> NamedTensors:
+        """Node: the model for these rows; nothing is sent, and nothing given is changed.
+
+        Args:
+            context: Of the node; its local state is what `Method.node_model` was given.
+            model: The node's model.
+            inputs: Encoded rows, shape (rows, width).
+
+        Raises:
+            TrainingFailed: Adaptation gave nothing usable.
         """
 
 

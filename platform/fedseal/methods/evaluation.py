@@ -4,7 +4,7 @@ Rules this module keeps:
 - A node contributes sums over its held-out rows (see `fedseal.learning.metrics`), never a prediction or a
   metric.
 - The model evaluated is the one that the training stage published, joined with what the node keeps for
-  itself.
+  itself; a method that adapts does so first, to the held-out rows without their labels, on a copy.
 """
 
 import math
@@ -28,6 +28,7 @@ from fedseal.learning.tensors import NamedTensors, Shapes
 from fedseal.methods.contract import (
     NOTHING,
     TRAINING_STAGE,
+    AdaptingMethod,
     CohortSum,
     Contribution,
     DisclosureStatement,
@@ -122,6 +123,8 @@ class Evaluation:
         plan = context.plan
         model = self.trainer.node_model(plan.published[TRAINING_STAGE], context.local_state)
         examples = plan.examples(context.data.held_out)
+        if isinstance(self.trainer, AdaptingMethod):
+            model = self.trainer.adapted_model(context, model, examples.inputs)
         sums = prediction_sums(plan.require_learner().predict(model, examples.inputs), examples.labels)
         return Contribution(
             values={

@@ -3,10 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from fedseal.learning.data import LocalData
 from fedseal.learning.metrics import evaluate, exact_auc
 from fedseal.learning.tensors import NamedTensors
-from fedseal.methods.contract import NOTHING, Plan
+from fedseal.methods.contract import NOTHING, AdaptingMethod, NodeContext, Plan
 from fedseal.simulation.setting import Setting
 
 
@@ -19,7 +18,8 @@ def measure(
         ``accuracy``, ``log_loss``, ``calibration_error``, with two classes ``auc``; under a backdoor attack
         ``attack_success`` (share of triggered test rows of other classes that are taken for the target) and
         ``backdoor_accuracy`` (share of triggered rows that keep their label); with own test rows
-        ``own_accuracy_mean`` and ``own_accuracy_worst`` over nodes, each with its own model.
+        ``own_accuracy_mean`` and ``own_accuracy_worst`` over nodes, each with its own model (adapted, if the method
+        adapts).
     """
     exported = setting.method.export(plan, state)
     model = setting.method.node_model(exported, NOTHING)
@@ -61,7 +61,7 @@ def _own(
     setting: Setting, plan: Plan, exported: NamedTensors, local_states: dict[str, NamedTensors]
 ) -> dict[str, float]:
     accuracies = [
-        _accuracy(plan, setting.method.node_model(exported, local_states.get(name, NOTHING)), data.held_out)
+        _own_accuracy(setting, setting.context(name, plan, NOTHING, local_states.get(name, NOTHING)), exported)
         for name, data in sorted(setting.nodes.items())
         if data.held_out.row_count and name not in setting.attackers
     ]
@@ -70,8 +70,12 @@ def _own(
     return {"own_accuracy_mean": float(np.mean(accuracies)), "own_accuracy_worst": float(min(accuracies))}
 
 
-def _accuracy(plan: Plan, model: NamedTensors, rows: LocalData) -> float:
-    examples = plan.examples(rows)
+def _own_accuracy(setting: Setting, context: NodeContext, exported: NamedTensors) -> float:
+    plan, method = context.plan, setting.method
+    examples = plan.examples(context.data.held_out)
+    model = method.node_model(exported, context.local_state)
+    if isinstance(method, AdaptingMethod):
+        model = method.adapted_model(context, model, examples.inputs)
     return evaluate(plan.require_learner().predict(model, examples.inputs), examples.labels).accuracy
 
 

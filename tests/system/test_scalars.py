@@ -30,7 +30,7 @@ def allow_screening(federation: Federation, *, level: str = "SCALARS") -> None:
     for name in (*NODES, CUSTODIAN):
         with open_party(federation.folder / name) as party:
             own = "custodian" if name == CUSTODIAN else name
-            changes = {"version: 1": "version: 2", "methods: [fedavg]": "methods: [screening]"}
+            changes = {"version: 1": "version: 2"}
             scalars = {"coordinator_may_learn: SUM": "coordinator_may_learn: SCALARS"} if level == "SCALARS" else {}
             approve_policy(party, policy_for(own, {**changes, **scalars}), federation.folder)
 

@@ -316,6 +316,12 @@ def require_scalars_openable(
     return None
 
 
+def answered_scalars(session: Session, job: str, stage: str, round_: int) -> bytes | None:
+    """The signed statements of the numbers that were opened of a round; None if none were."""
+    known = session.get(OpenedScalarsRow, (job, stage, round_))
+    return None if known is None else known.answer
+
+
 def note_scalars(session: Session, row: OpenedScalarsRow, limits: SumLimits) -> None:
     """Store the answer to a request before it leaves.
 

@@ -239,6 +239,12 @@ def abandoned(session: Session, key: RoundKey) -> tuple[str, ...]:
     return tuple(row.context for row in rows if row.state is AttemptState.ABANDONED)
 
 
+def released(session: Session, job: str, stage: str, round_: int) -> bool:
+    """Whether this node's part in a sum of that round has left it in any attempt."""
+    rows = _attempts_of_round(session, RoundKey(job=job, stage=stage, round=round_, attempt=0))
+    return any(row.state in (AttemptState.UNMASK_RELEASED, AttemptState.COMPLETED) for row in rows)
+
+
 def attempts_of(session: Session, job: str) -> tuple[AttemptRow, ...]:
     """Every attempt of a job that this node began, in order."""
     query = select(AttemptRow).where(AttemptRow.job == job)

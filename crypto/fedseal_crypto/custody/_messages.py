@@ -46,14 +46,16 @@ def label(usage: bytes, *parts: bytes) -> bytes:
     return field(PROTOCOL + usage) + b"".join([field(part) for part in parts])
 
 
-def beside_digest(asked: bytes, ciphertext: bytes) -> bytes:
+def beside_digest(asked: bytes, ciphertext: bytes, earlier: bytes = b"") -> bytes:
     """32 bytes that stand for a second ciphertext and for the numbers that its sender agreed to have opened of it.
 
     Args:
         asked: The numbers, in the byte form that every party computes.
         ciphertext: SHA-256 of the second ciphertext.
+        earlier: SHA-256 of the sender's second ciphertext of an earlier round, whose numbers with this one its sender
+            agreed to; empty if there is none.
     """
-    return hashlib.sha256(label(b"beside", asked, ciphertext)).digest()
+    return hashlib.sha256(label(b"beside", asked, ciphertext, *([earlier] if earlier else []))).digest()
 
 
 @final

@@ -439,7 +439,10 @@ class JobDesk:
             # keys, shares, signatures and masked vectors of all members, divided by their number
             BYTES_FIGURE: active.received / members,
         }
+        self._keep_vectors(active)
         self._around.ledger.complete_round(active.opened.plan.address, result, figures=figures, run=self._run, now=now)
+        if isinstance(active, SealedRound):
+            active.drop_vectors()
         self._close_round(active, completed=True, reason="", survivors=[str(item) for item in result.survivors])
         self._publish(
             "completed",
@@ -448,6 +451,11 @@ class JobDesk:
             address=active.opened.plan.address,
         )
         self._gathering.completed(frozenset(str(item) for item in result.survivors), now=now)
+
+    def _keep_vectors(self, active: ActiveRound) -> None:
+        scalars = active.opened.scalars
+        if isinstance(active, SealedRound) and scalars is not None and scalars.asked.keep:
+            active.keep_vectors(self._require_scalars().bounded)
 
     def _judgement_of(self, active: ActiveRound) -> Judgement | None:
         if self._judgement is None or self._judgement[0] != active.opened.plan.address:

@@ -17,7 +17,7 @@ from fedseal.coordinator.job_custody import LATER, JobCustody
 from fedseal.coordinator.sealed_round import SealedRound
 from fedseal.errors import PeerFault, RefusalError
 from fedseal.methods.judging import Numbers
-from fedseal.protection.scalars import OpenedScalars, read_scalars, request_digest, terms_digest
+from fedseal.protection.scalars import OpenedScalars, Operands, read_scalars, request_digest, terms_digest
 from fedseal.rounds import RoundAddress
 from fedseal.wire._generated import coordination_pb2, custody_pb2
 from fedseal.wire.custody import address_to_wire
@@ -117,12 +117,17 @@ class JobScalars:
         if [item.node for item in opened] != list(survivors):
             sentence = f"{event.address}: {event.custodian} states scalars of other nodes than it was asked for"
             raise PeerFault(sentence)
-        for item, ciphertext in zip(opened, active.second_digests(), strict=True):
-            self._check(item, ciphertext, active)
+        for item, own in zip(opened, active.operands(), strict=True):
+            self._check(item, own, active)
         statements = dict(zip(map(str, survivors), event.statements, strict=True))
         self._ledger.scalars_opened(event.custodian, event.address, statements, now=now)
         self._opened = {item.node: item for item in opened}
         self._statements = statements
+
+    @property
+    def bounded(self) -> frozenset[str]:
+        """The nodes about whose vectors every number was released, so that the next round may use them."""
+        return frozenset(node for node, opened in self._opened.items() if None not in opened.values.values())
 
     def own(self, node: str) -> coordination_pb2.Instruction | None:
         """What to hand a node: the statement about it in the newest round with opened scalars."""
@@ -137,22 +142,23 @@ class JobScalars:
         if scalars is None:
             sentence = f"{address} has no scalars"
             raise PeerFault(sentence)
-        request, ciphertexts = active.scalar_request(self._custody.evaluation()), active.second_digests()
+        request, operands = active.scalar_request(self._custody.evaluation()), active.operands()
         self._task = custody_pb2.OpenScalars(
             address=address_to_wire(address),
             request=request.encode(),
             member_certificates=self._around.ledger.roster_certificates(address),
             revocation_list=self._around.trust.revocation_list_pem(),
             terms=scalars.terms.encode(),
-            ciphertexts=ciphertexts,
+            ciphertexts=[own.ciphertext for own in operands],
+            earlier=[own.earlier for own in operands],
         )
         members = [sealed.client for sealed in request.inputs]
-        self._request = request_digest(request, scalars.terms, ciphertexts)
+        self._request = request_digest(request, scalars.terms, operands)
         self._ledger.scalars_asked(address, self._request, members, now=now)
         self._asked, self._told, self._pause_until, self._waiting_since = address, None, None, now
         self._opened, self._statements = {}, {}
 
-    def _check(self, opened: OpenedScalars, ciphertext: bytes, active: SealedRound) -> None:
+    def _check(self, opened: OpenedScalars, own: Operands, active: SealedRound) -> None:
         address, scalars = active.opened.plan.address, active.opened.scalars
         if scalars is None:
             sentence = f"{address} has no scalars"
@@ -166,12 +172,14 @@ class JobScalars:
             "request": self._request,
             "key": self._custody.scalar_key,
             "terms": terms_digest(scalars.terms),
-            "ciphertext": ciphertext.hex(),
+            "shape": scalars.terms.shape,
+            "ciphertext": own.ciphertext.hex(),
+            "earlier": own.earlier.hex() or None,
         }
         for field, value in wanted.items():
             if getattr(opened, field) != value:
                 sentence = f"{address}: {self._custody.name} states another {field} of scalars than was asked for"
                 raise PeerFault(sentence)
-        if opened.values.keys() != {term.name for term in scalars.terms.scalars}:
+        if opened.values.keys() != {term.name for term in scalars.terms.about(own.earlier)}:
             sentence = f"{address}: {self._custody.name} opened other scalars than it was asked for"
             raise PeerFault(sentence)

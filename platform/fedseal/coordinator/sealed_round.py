@@ -7,6 +7,7 @@ adds the same files again itself.
 
 import hashlib
 import mmap
+import os
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from fedseal.coordinator.active_round import ActiveRound
 from fedseal.coordinator.job_run import OpenedRound
 from fedseal.coordinator.round_driver import RoundDriver
 from fedseal.errors import PeerFault
+from fedseal.files import make_folder, sync_folder
+from fedseal.protection.scalars import Operands
 from fedseal_crypto.custody import (
     Commitment,
     CommitmentList,
@@ -29,7 +32,15 @@ from fedseal_crypto.custody import (
     check_seen,
     holds_parcel,
 )
-from fedseal_crypto.homomorphic import Adder, EvaluationContext, PublicContext, SlotPlan, check_bundle, check_reals
+from fedseal_crypto.homomorphic import (
+    Adder,
+    EvaluationContext,
+    Operation,
+    PublicContext,
+    SlotPlan,
+    check_bundle,
+    check_reals,
+)
 from fedseal_crypto.masking import ClientId, HiddenInput, MaskedInputHeader
 from fedseal_governance.vocabulary import Protection
 
@@ -142,9 +153,30 @@ class SealedRound(ActiveRound):
         """Where the encrypted numbers about single contributions are."""
         return self.spool / "scalars.bin"
 
-    def second_digests(self) -> tuple[bytes, ...]:
-        """SHA-256 of the second ciphertext of everybody who is not left out."""
-        return tuple(_digest_of(self._second(client)) for client in self.driver.result.survivors)
+    def operands(self) -> tuple[Operands, ...]:
+        """The ciphertexts that the numbers about everybody who is not left out are computed from."""
+        return tuple(self._operands(client) for client in self.driver.result.survivors)
+
+    def keep_vectors(self, clients: Collection[str]) -> None:
+        """Keep second ciphertexts for the next round's products, under a name that outlives this attempt's folder.
+
+        Called before the round is stored as complete, and may be called again after a restart.
+
+        Raises:
+            OSError: the disk cannot be written.
+        """
+        address = self.opened.plan.address
+        folder = _vectors(self.spool, address.stage, address.round)
+        shutil.rmtree(folder, ignore_errors=True)
+        make_folder(folder)
+        for client in clients:
+            os.link(self._second(ClientId(client)), folder / f"{client}.second")
+        sync_folder(folder)
+
+    def drop_vectors(self) -> None:
+        """Remove what was kept for products of this round, once it is complete."""
+        address = self.opened.plan.address
+        shutil.rmtree(_vectors(self.spool, address.stage, address.round - 1), ignore_errors=True)
 
     def scalar_request(self, evaluation: EvaluationContext) -> SumRequest:
         """Compute the numbers about single contributions under encryption, and what to ask the custodian.
@@ -161,12 +193,16 @@ class SealedRound(ActiveRound):
         plan, survivors = scalars.terms.plan, self.driver.result.survivors
         with self.scalar_file.open("wb") as out:
             for client in survivors:
+                earlier = self._earlier(client)
                 with _mapped(self._second(client)) as bundle:
                     for scalar in scalars.asked.scalars:
-                        if scalar.public is None:
-                            out.write(evaluation.squared_norm(bundle, plan))
-                        else:
+                        if scalar.public is not None:
                             out.write(evaluation.inner_product_with_public(bundle, scalar.public, plan))
+                        elif scalar.operation is Operation.SQUARED_NORM:
+                            out.write(evaluation.squared_norm(bundle, plan))
+                        elif earlier is not None:
+                            with _mapped(earlier) as before:
+                                out.write(evaluation.inner_product(bundle, before, plan))
         return SumRequest(
             parameters=self.opened.plan.parameters,
             commitments=self._commitments(),
@@ -174,6 +210,20 @@ class SealedRound(ActiveRound):
             specs=self.opened.specs,
             sum_digest=_digest_of(self.scalar_file),
         )
+
+    def _operands(self, client: ClientId) -> Operands:
+        earlier = self._earlier(client)
+        return Operands(
+            ciphertext=_digest_of(self._second(client)), earlier=b"" if earlier is None else _digest_of(earlier)
+        )
+
+    def _earlier(self, client: ClientId) -> Path | None:
+        """A member's second ciphertext of the round before, where a number is a product with it and there is one."""
+        address, scalars = self.opened.plan.address, self.opened.scalars
+        if scalars is None or scalars.terms.earlier is None:
+            return None
+        path = _vectors(self.spool, address.stage, scalars.terms.earlier) / f"{client}.second"
+        return path if path.exists() else None
 
     def _second(self, client: ClientId) -> Path:
         return self.spool / f"{client}.second"
@@ -222,7 +272,9 @@ class SealedRound(ActiveRound):
             sentence = f"{client} sent a second ciphertext before it can be checked"
             raise PeerFault(sentence)
         with _mapped(file) as bundle:
-            agreed = beside_digest(scalars.terms.encode(), hashlib.sha256(bundle).digest())
+            earlier = self._earlier(client)
+            before = b"" if earlier is None else _digest_of(earlier)
+            agreed = beside_digest(scalars.terms.encode(), hashlib.sha256(bundle).digest(), before)
             if not any(item.client == client and item.beside == agreed for item in listed.commitments):
                 sentence = f"{client} sent a second ciphertext, or numbers about it, that it did not commit to"
                 raise PeerFault(sentence)
@@ -257,6 +309,11 @@ class SealedRound(ActiveRound):
             self.received += len(payload)
         else:
             super()._replay_one(payload)
+
+
+def _vectors(spool: Path, stage: str, round_: int) -> Path:
+    """Where the second ciphertexts of a completed round lie, beside the folders of attempts."""
+    return spool.parent / f"vectors-{stage}-{round_}"
 
 
 def _digest_of(path: Path) -> bytes:

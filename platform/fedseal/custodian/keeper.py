@@ -348,7 +348,7 @@ class Keeper:
         )
         details = {
             "terms": opened[0].terms,
-            "names": sorted(opened[0].values),
+            "names": sorted({name for item in opened for name in item.values}),
             "members": [item.node for item in opened],
             "statements": [sha256_hex(item) for item in signed],
         }

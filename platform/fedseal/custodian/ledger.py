@@ -15,8 +15,10 @@ from fedseal.documents import SignedJob
 from fedseal.foreign import fitted
 from fedseal.learning import learner_digest
 from fedseal.methods import programme, programme_statement
+from fedseal.protection.scalars import OpenedScalars, own_scalars
 from fedseal.rounds import RoundAddress
 from fedseal.trust import Trust
+from fedseal.wire._generated import custody_pb2 as pb
 from fedseal_crypto.certificates import Member
 from fedseal_crypto.digests import sha256_hex
 from fedseal_crypto.identity import IdentityKey
@@ -185,6 +187,13 @@ class CustodianLedger:
         """
         limits = self._limits(rules)
         return self.database.read(lambda session: custody.require_scalars_openable(session, key, request, limits, now))
+
+    def opened_scalars(self, job: str, stage: str, round_: int) -> tuple[OpenedScalars, ...]:
+        """What this custodian stated of the numbers of a round, one statement a node; none if it opened none."""
+        answer = self.database.read(lambda session: custody.answered_scalars(session, job, stage, round_))
+        if answer is None:
+            return ()
+        return tuple(own_scalars(item) for item in pb.ScalarDelivery.FromString(answer).statements)
 
     def note_scalars(
         self, row: OpenedScalarsRow, rules: ProtectionRules, *, key: str, details: Mapping[str, object]

@@ -5,7 +5,9 @@
     norm, and their noise is for all that the job may ever open;
 (5) every member signed exactly these numbers together with its second ciphertext;
 (6) they were not opened before in this round: one of each name of each node, whatever the attempt;
-(7) what is opened are the ciphertexts that the request names.
+(7) what is opened are the ciphertexts that the request names;
+(8) products with vectors of the round before are with those about which this custodian opened numbers then, of the
+    same node, of the same shape and within their bound; for others there is none.
 
 The custodian never has the second ciphertexts: it could decrypt them. So it cannot tell that a number is computed from
 one of them, and a hostile coordinator can have as many other numbers opened. Each node is handed what was signed about
@@ -21,6 +23,7 @@ from fedseal.custodian.opening import Asked, Fetch, Openable, Rules, require_che
 from fedseal.errors import PeerFault
 from fedseal.protection.scalars import (
     OpenedScalars,
+    Operands,
     ScalarTerms,
     most_scalars,
     names_of,
@@ -50,7 +53,7 @@ class AskedScalars:
 
     asked: Asked
     terms: ScalarTerms
-    ciphertexts: tuple[bytes, ...]
+    operands: tuple[Operands, ...]
 
     @classmethod
     def from_wire(cls, task: pb.OpenScalars) -> "AskedScalars":
@@ -63,15 +66,19 @@ class AskedScalars:
         asked = Asked.from_wire(
             pb.OpenSum(address=task.address, request=task.request, member_certificates=list(task.member_certificates))
         )
-        if len(task.ciphertexts) > ROSTER_MEMBERS or any(len(item) != 32 for item in task.ciphertexts):
+        earlier = tuple(task.earlier) or (b"",) * len(task.ciphertexts)
+        named = all(len(item) == 32 for item in task.ciphertexts) and all(len(item) in (0, 32) for item in earlier)
+        if not named or len(earlier) != len(task.ciphertexts) or len(earlier) > ROSTER_MEMBERS:
             sentence = "the second ciphertexts of a request for scalars are not named by digests"
             raise PeerFault(sentence)
-        return cls(asked=asked, terms=ScalarTerms.decode(task.terms), ciphertexts=tuple(task.ciphertexts))
+        pairs = zip(task.ciphertexts, earlier, strict=True)
+        operands = tuple(Operands(ciphertext=own, earlier=before) for own, before in pairs)
+        return cls(asked=asked, terms=ScalarTerms.decode(task.terms), operands=operands)
 
     @property
     def request(self) -> str:
         """Digest of everything that is asked."""
-        return request_digest(self.asked.request, self.terms, self.ciphertexts)
+        return request_digest(self.asked.request, self.terms, self.operands)
 
     @property
     def key(self) -> RoundKey:
@@ -81,7 +88,7 @@ class AskedScalars:
 
 
 def check_scalars(asked: AskedScalars, public: PublicContext, scalars: PublicContext, rules: Rules) -> Openable:
-    """(1) to (5).
+    """(1) to (5), and (8).
 
     Raises:
         RefusalError, GovernanceError: this custodian's own rules forbid it; the sentence says which.
@@ -100,14 +107,39 @@ def check_scalars(asked: AskedScalars, public: PublicContext, scalars: PublicCon
         raise PeerFault(sentence)  # (4)
     commitments = () if request.commitments is None else request.commitments.commitments
     committed = {item.client: item.beside for item in commitments}
-    if len(asked.ciphertexts) != len(request.inputs):
-        sentence = f"{address}: {len(request.inputs)} contributions and {len(asked.ciphertexts)} second ciphertexts"
+    if len(asked.operands) != len(request.inputs):
+        sentence = f"{address}: {len(request.inputs)} contributions and {len(asked.operands)} second ciphertexts"
         raise PeerFault(sentence)
-    for sealed, ciphertext in zip(request.inputs, asked.ciphertexts, strict=True):
-        if committed.get(sealed.client) != beside_digest(terms.encode(), ciphertext):
+    for sealed, own in zip(request.inputs, asked.operands, strict=True):
+        if committed.get(sealed.client) != beside_digest(terms.encode(), own.ciphertext, own.earlier):
             sentence = f"{address}: {sealed.client} did not agree to these numbers about that ciphertext"
             raise PeerFault(sentence)  # (5)
+    _check_earlier(asked, rules)  # (8)
     return openable
+
+
+def _check_earlier(asked: AskedScalars, rules: Rules) -> None:
+    address, terms = asked.asked.address, asked.terms
+    before: dict[str, bytes] = {}
+    if terms.earlier is not None:
+        if terms.earlier != address.round - 1:
+            sentence = f"{address}: products are with vectors of the round before, not of round {terms.earlier + 1}"
+            raise PeerFault(sentence)
+        before = {
+            opened.node: bytes.fromhex(opened.ciphertext)
+            for opened in rules.ledger.opened_scalars(address.job, address.stage, terms.earlier)
+            if opened.shape == terms.shape and None not in opened.values.values()
+        }
+    for sealed, own in zip(asked.asked.request.inputs, asked.operands, strict=True):
+        if own.earlier != before.get(sealed.client, b""):
+            sentence = (
+                f"{address}: the product for {sealed.client} is asked with another vector than the one about which "
+                "numbers were opened in the round before"
+            )
+            raise PeerFault(sentence)
+        if own.earlier == own.ciphertext:
+            sentence = f"{address}: the product for {sealed.client} is asked of one and the same ciphertext"
+            raise PeerFault(sentence)
 
 
 def open_scalars(
@@ -120,21 +152,21 @@ def open_scalars(
     """
     terms, request, address = asked.terms, asked.asked.request, asked.asked.address
     plan, size = terms.plan, scalar_bytes(terms.plan)
-    data = _fetched(fetch, address, size * len(terms.scalars) * len(request.inputs))
+    data = _fetched(fetch, address, size * sum(len(terms.about(own.earlier)) for own in asked.operands))
     if hashlib.sha256(data).digest() != request.sum_digest:
         sentence = f"{address}: the coordinator sent other encrypted scalars than it asked for"
         raise PeerFault(sentence)
     statements = []
     parts = (data[place : place + size] for place in range(0, len(data), size))
-    for sealed, ciphertext in zip(request.inputs, asked.ciphertexts, strict=True):
+    for number, own in enumerate(asked.operands):
         values: dict[str, float | None] = {}
-        for term in terms.scalars:
+        for term in terms.about(own.earlier):
             try:
                 values[term.name] = decrypt_scalar(
                     secret,
                     next(parts),
                     operation=term.operation,
-                    content=term.content(plan, ciphertext),
+                    content=term.content(plan, own.ciphertext, own.earlier),
                     plan=plan,
                     flooding=terms.flooding,
                     public_vector=term.other,
@@ -143,27 +175,29 @@ def open_scalars(
                 values[term.name] = None
         if None in values.values():  # a vector beyond its norm: its other numbers are not covered by the noise
             values = dict.fromkeys(values)
-        statements.append(_statement(asked, sealed.client, ciphertext, values, federation, now))
+        statements.append(_statement(asked, number, values, federation=federation, now=now))
     return tuple(statements)
 
 
 def _statement(
-    asked: AskedScalars, node: str, ciphertext: bytes, values: dict[str, float | None], federation: str, now: datetime
+    asked: AskedScalars, number: int, values: dict[str, float | None], *, federation: str, now: datetime
 ) -> OpenedScalars:
-    address, terms = asked.asked.address, asked.terms
+    address, terms, own = asked.asked.address, asked.terms, asked.operands[number]
     return OpenedScalars(
         federation=federation,
         job=address.job,
         stage=address.stage,
         round=address.round,
         attempt=address.attempt,
-        node=node,
+        node=str(asked.asked.request.inputs[number].client),
         request=asked.request,
         key=terms.key,
         terms=terms_digest(terms),
-        ciphertext=ciphertext.hex(),
+        shape=terms.shape,
+        ciphertext=own.ciphertext.hex(),
+        earlier=own.earlier.hex() or None,
         values=values,
-        errors={term.name: terms.error(term) for term in terms.scalars},
+        errors={term.name: terms.error(term) for term in terms.about(own.earlier)},
         at=now.isoformat(timespec="milliseconds"),
     )
 

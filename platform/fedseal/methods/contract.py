@@ -196,6 +196,8 @@ class NodeContext:
         local_state: What this node kept from its last completed round of this job; empty at first.
         seed: For local randomness; differs by node and round.
         node: This node's name in the job.
+        earlier: This node's vector of the round before, float64 of shape (length,), where the method judges by
+            products with it and this node has one; else None.
     """
 
     plan: Plan
@@ -204,6 +206,7 @@ class NodeContext:
     local_state: NamedTensors = field(default_factory=dict)
     seed: int = 0
     node: str = ""
+    earlier: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fedseal.learning.split import JobData
 from fedseal.learning.tensors import NamedTensors
 from fedseal.methods.contract import (
@@ -24,7 +27,7 @@ from fedseal.methods.contract import (
     node_seed,
 )
 from fedseal.methods.groups import asked_nodes
-from fedseal.methods.judging import judged_in_the_clear
+from fedseal.methods.judging import Contributed, judged_in_the_clear
 from fedseal.methods.programme import contribute, pack_broadcast, programme, stage_plan, unpack_broadcast
 from fedseal.methods.sums import encoded_sum, plain_sum
 from fedseal_governance.datasets import DatasetSchema
@@ -115,12 +118,15 @@ def run_stages(
     for stage in stages:
         plan = stage_plan(job, schema, stage, published=published)
         state = stage.method.initial_state(plan)
+        parties.vectors = {}
         for index in range(stage.rounds):
             plan = plan.for_round(index)
             broadcast = stage.method.broadcast(plan, state)
             parts = _contributions(parties, stage, index, pack_broadcast(plan, broadcast))
             values = {name: part.values for name, part in parts.items()}
-            judgement = judged_in_the_clear(stage.method, plan, state, broadcast, values)
+            contributed = Contributed(values=values, earlier=parties.vectors)
+            judged = judged_in_the_clear(stage.method, plan, state, broadcast, contributed)
+            judgement, parties.vectors = judged.judgement, judged.vectors
             parties.keep({name: part for name, part in parts.items() if name in judgement.accepted})
             accepted = [part for name, part in values.items() if name in judgement.accepted]
             if isinstance(stage.method, IndividualMethod):
@@ -142,6 +148,7 @@ class _Parties:
     nodes: Mapping[str, JobData]
     conditions: Conditions
     local_states: dict[str, NamedTensors] = field(default_factory=dict)
+    vectors: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def keep(self, parts: Mapping[str, Contribution]) -> None:
         """What the nodes in the sum want to keep."""
@@ -175,5 +182,6 @@ def _node_part(parties: _Parties, stage: Stage, plan: Plan, name: str, artefact:
         local_state=parties.local_states.get(name, NOTHING),
         seed=node_seed(parties.job.seed, name, stage.name, plan.round),
         node=name,
+        earlier=parties.vectors.get(name),
     )
     return contribute(stage.method, context)

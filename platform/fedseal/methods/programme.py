@@ -204,6 +204,12 @@ def require_stated(method: Method, plan: Plan) -> None:
             coordinator is shown.
     """
     named = {item.name for item in method.statement.quantities if item.party == COORDINATOR}
+    silent = set(method.SCALARS) - named if isinstance(method, JudgingMethod) else set()
+    if silent:
+        raise ContributionRefused(
+            f'Method "{method.name}" asks for the number "{min(silent)}" of each node, which its disclosure statement '
+            "does not name; its author adds a Quantity of that name."
+        )
     unnamed = sorted({spec.name for spec in method.vectors(plan)} - named)
     if unnamed:
         raise ContributionRefused(

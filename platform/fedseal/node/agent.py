@@ -340,6 +340,8 @@ class Agent:
             self._distrust(address, error)
         else:
             self._watch = None
+            if watch.kept is not None:
+                me.local_states.keep_vector(address, watch.kept)
             me.ledger.attempts.scalars_right(address, sha256_hex(own.statement), now=me.clock())
 
     def _distrust(self, address: RoundAddress, error: Exception) -> None:

@@ -194,6 +194,10 @@ class AttemptLedger:
 
         self._database.run("node.round.sealed", work)
 
+    def released(self, job: str, stage: str, round_: int) -> bool:
+        """Whether this node's vector of that round left it in any attempt."""
+        return self._database.read(lambda session: participation.released(session, job, stage, round_))
+
     def scalars_right(self, address: RoundAddress, statement: str, *, now: datetime) -> None:
         """Note that the numbers opened about this node are those of its own vector."""
         self._database.run(

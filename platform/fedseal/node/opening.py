@@ -46,7 +46,7 @@ from fedseal.methods import (
 from fedseal.node.attempts import EarlierAttempt
 from fedseal.node.data import DataRoom
 from fedseal.node.ledger import NodeLedger
-from fedseal.node.local_state import LocalStates
+from fedseal.node.local_state import KeptVector, LocalStates
 from fedseal.node.own_models import OwnModels, personal_model
 from fedseal.node.sealed import CheckedKey, KeyChecks, KeyOffer, KeyRing, OwnScalars, Seal, check_key, scalar_terms
 from fedseal.plans import plan_digest
@@ -197,6 +197,8 @@ def open_attempt(offer: RoundOffer, fetch: Fetching, me: NodeSelf) -> OpenedAtte
     received = _receive(offer, fetch.broadcast, plan, programme(signed.document))  # (7)
     layout = _check_layout(offer, stage, received.plan)  # (6)
     agreed = scalar_terms(stage, received.plan, received.tensors, key)
+    if agreed is not None and agreed[0].paired:
+        _require_vector(offer.address, me)
     seal = None if key is None else _seal(offer, signed, key, fetch.key, layout, members, me)
     limits, identity = limits_of(rules.protection), me.key_named(members.get(ClientId(me.name)))
     client: MaskingClient | SealedClient
@@ -220,7 +222,8 @@ def open_attempt(offer: RoundOffer, fetch: Fetching, me: NodeSelf) -> OpenedAtte
         else:
             asked, terms = agreed
             second = me.keys.get_scalars(key, fetch.scalar_key)
-            scalars = OwnScalars(asked=asked, terms=terms, public=second, vector=values[asked.vector])
+            kept = _earlier_vector(offer.address, me) if asked.paired else None
+            scalars = OwnScalars(asked=asked, terms=terms, public=second, vector=values[asked.vector], earlier=kept)
             commitment, ciphertext = _require_seal(seal).with_second(client, words, scalars)
         advertisement, earlier = commitment.encode(), ()
     else:
@@ -237,6 +240,22 @@ def open_attempt(offer: RoundOffer, fetch: Fetching, me: NodeSelf) -> OpenedAtte
         ciphertext=ciphertext,
         scalars=scalars,
     )
+
+
+def _earlier_vector(address: RoundAddress, me: NodeSelf) -> KeptVector | None:
+    """This node's vector of the round before, if it was kept."""
+    return me.local_states.vector_of(address.job, address.stage, address.round - 1)
+
+
+def _require_vector(address: RoundAddress, me: NodeSelf) -> None:
+    """Refuse numbers about a vector that has left this node and that it cannot compare them with any more."""
+    before = address.round - 1
+    if _earlier_vector(address, me) is None and me.ledger.attempts.released(address.job, address.stage, before):
+        sentence = (
+            f"{address}: numbers about this node's vector of the round before are asked, and it was not told which "
+            "were opened then, or was restarted before it could compare; it takes part again from the next round on"
+        )
+        raise RefusalError(sentence)
 
 
 def _seal(
@@ -446,6 +465,7 @@ def _contribution(
     me.ledger.require_allowed(signed, now=now)
     data = me.ledger.usable(signed, rules, now=now)
     job = str(signed.digest)
+    kept = _earlier_vector(offer.address, me)
     context = NodeContext(
         plan=received.plan,
         broadcast=received.tensors,
@@ -453,6 +473,7 @@ def _contribution(
         local_state=me.local_states.get(job),
         seed=node_seed(signed.document.seed, me.name, stage.name, offer.address.round),
         node=me.name,
+        earlier=None if kept is None else kept.values,
     )
     made: Contribution = contribute(stage.method, context)
     encoded = layout.encode(made.values, generator=np.random.default_rng())

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from fedseal.errors import PeerFault
+from fedseal.node.local_state import KeptVector
 from fedseal.node.sealed import KeyChecks, OwnScalars
 from fedseal.protection import Judge
-from fedseal.protection.scalars import own_errors, read_scalars, terms_digest
+from fedseal.protection.scalars import OwnVectors, own_errors, read_scalars, terms_digest
 from fedseal.rounds import RoundAddress
 
 
@@ -46,6 +47,13 @@ class ScalarWatch:
         second = ciphertext[-scalars.terms.plan.bundle_bytes :]
         return cls(address=address, scalars=scalars, second=sha256(second).hexdigest())
 
+    @property
+    def kept(self) -> KeptVector | None:
+        """What to keep for the next round's products, once the numbers are right; None if it asks for none."""
+        if not self.scalars.asked.keep:
+            return None
+        return KeptVector(values=self.scalars.vector, ciphertext=bytes.fromhex(self.second))
+
     def check(self, statement: bytes, *, custodian: str, name: str, checks: KeyChecks) -> None:
         """Compare what the custodian signed with this node's own vector.
 
@@ -65,13 +73,17 @@ class ScalarWatch:
             "node": name,
             "key": self.scalars.terms.key,
             "terms": terms_digest(self.scalars.terms),
+            "shape": self.scalars.terms.shape,
             "ciphertext": self.second,
+            "earlier": self.scalars.earlier_digest.hex() or None,
         }
         for field, value in wanted.items():
             if getattr(opened, field) != value:
                 raise ScalarsWrong(
                     f"{self.address}: numbers were opened about another {field} than this node's", statement
                 )
-        wrong = own_errors(opened, self.scalars.terms, self.scalars.asked, self.scalars.vector)
+        earlier = None if self.scalars.earlier is None else self.scalars.earlier.values
+        own = OwnVectors(vector=self.scalars.vector, earlier=earlier)
+        wrong = own_errors(opened, self.scalars.terms, self.scalars.asked, own)
         if wrong:
             raise ScalarsWrong(f"{self.address}: {wrong}; somebody had another number opened in its place", statement)

@@ -21,6 +21,7 @@ from fedseal.errors import PeerFault, RefusalError
 from fedseal.learning import NamedTensors
 from fedseal.methods import Plan, Stage
 from fedseal.methods.judging import ScalarsAsked, scalars_of
+from fedseal.node.local_state import KeptVector
 from fedseal.protection import JobKey, Judge, ScalarKey, job_parameters, read_key_statement
 from fedseal.protection.scalars import ScalarTerms, make_terms, scalar_parameters, scalars_missing
 from fedseal.rounds import RoundAddress
@@ -168,12 +169,22 @@ class KeyRing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnScalars:
-    """The numbers that this node agrees to have opened about its contribution in one attempt, and the contribution."""
+    """The numbers that this node agrees to have opened about its contribution in one attempt, and the contribution.
+
+    Attributes:
+        earlier: its vector of the round before, where a number is a product with it.
+    """
 
     asked: ScalarsAsked
     terms: ScalarTerms
     public: PublicContext
     vector: NDArray[np.float64]
+    earlier: KeptVector | None = None
+
+    @property
+    def earlier_digest(self) -> bytes:
+        """SHA-256 of the second ciphertext of the round before; empty without one."""
+        return b"" if self.earlier is None else self.earlier.ciphertext
 
 
 def scalar_terms(
@@ -215,7 +226,7 @@ class Seal:
         """
         bundle = encrypt_vector(client.pad(words, os.urandom), plan=self.slots, public=self.public)
         second = encrypt_reals(scalars.vector, plan=scalars.terms.plan, public=scalars.public)
-        beside = beside_digest(scalars.terms.encode(), hashlib.sha256(second).digest())
+        beside = beside_digest(scalars.terms.encode(), hashlib.sha256(second).digest(), scalars.earlier_digest)
         return client.commit(hashlib.sha256(bundle).digest(), beside), bundle + second
 
     def masked(self, answer: MaskedInput) -> tuple[Parcel, bytes]:

@@ -7,6 +7,7 @@ method may name at all follows from its class.
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
@@ -16,11 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fedseal.errors import PeerFault
 from fedseal.methods import Plan, programme
 from fedseal.methods.contract import Method
-from fedseal.methods.judging import JudgingMethod, ScalarsAsked, exact_norm
+from fedseal.methods.judging import JudgingMethod, ScalarsAsked, exact_norm, true_number
 from fedseal.protection.statements import Count, Hex, Judge, Name, Statement, read_statement, sign_statement
 from fedseal_crypto.canonical import canonical_json, parse_strict
 from fedseal_crypto.custody import SumRequest
 from fedseal_crypto.digests import sha256_hex
+from fedseal_crypto.dsse import SignedDocument
 from fedseal_crypto.homomorphic import (
     Flooding,
     Operation,
@@ -49,6 +51,8 @@ class ScalarTerm(BaseModel):
         operation: As `Operation`.
         public: Digest of the public vector of an inner product with one; None otherwise.
         public_norm: Its Euclidean norm.
+
+    An inner product of two hidden vectors is that of a node's vector with its own of the round before.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,9 +67,13 @@ class ScalarTerm(BaseModel):
         """What the library wants to know of the public vector."""
         return self.public_norm
 
-    def content(self, plan: RealPlan, ciphertext: bytes) -> bytes:
-        """The content digest of this number about the ciphertext with that SHA-256."""
-        operands = (ciphertext,) if self.public is None else (ciphertext, bytes.fromhex(self.public))
+    def content(self, plan: RealPlan, ciphertext: bytes, earlier: bytes) -> bytes:
+        """The content digest of this number about the ciphertexts with those SHA-256."""
+        operands = [ciphertext]
+        if self.operation is Operation.INNER_PRODUCT:
+            operands.append(earlier)
+        if self.public is not None:
+            operands.append(bytes.fromhex(self.public))
         return scalar_content_of(self.operation, plan, *operands)
 
 
@@ -76,6 +84,7 @@ class ScalarTerms(BaseModel):
         key: Digest of the public key for scalars.
         vector: Name of the contributed vector.
         decryptions: Most numbers that are opened under the key; decides how much noise each gets.
+        earlier: Round of the same stage whose vectors products are with; None if no number is one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,7 +96,22 @@ class ScalarTerms(BaseModel):
     largest: _Norm
     norm: _Norm
     decryptions: Annotated[int, Field(ge=1, lt=2**40)]
+    earlier: Count | None = None
     scalars: Annotated[tuple[ScalarTerm, ...], Field(min_length=1, max_length=16)]
+
+    def about(self, earlier: bytes) -> tuple[ScalarTerm, ...]:
+        """The numbers that there are about a node.
+
+        Args:
+            earlier: SHA-256 of its second ciphertext of the round before; empty if it has none.
+        """
+        return tuple(term for term in self.scalars if earlier or term.operation is not Operation.INNER_PRODUCT)
+
+    @property
+    def shape(self) -> str:
+        """SHA-256 of what two rounds must have in common for products of their vectors."""
+        common = self.model_dump(mode="json", include={"key", "vector", "length", "largest", "norm"})
+        return sha256_hex(canonical_json(common))
 
     @property
     def plan(self) -> RealPlan:
@@ -123,13 +147,15 @@ class ScalarTerms(BaseModel):
             sentence = f"the terms of a round's scalars are wrong: {error.errors()[0]['msg'].lower()}"
             raise PeerFault(sentence) from None
         names = [term.name for term in terms.scalars]
+        operations = {term.operation for term in terms.scalars}
         paired = all(
             (term.operation is Operation.INNER_PRODUCT_WITH_PUBLIC) == (term.public is not None)
             and (term.public is None) == (term.public_norm is None)
-            and term.operation is not Operation.INNER_PRODUCT
             for term in terms.scalars
         )
-        if terms.encode() != data or len(set(names)) < len(names) or not paired:
+        paired = paired and (Operation.INNER_PRODUCT in operations) == (terms.earlier is not None)
+        bounded = Operation.SQUARED_NORM in operations
+        if terms.encode() != data or len(set(names)) < len(names) or not (paired and bounded):
             sentence = "the terms of a round's scalars are not in their one form, or contradict themselves"
             raise PeerFault(sentence)
         return terms
@@ -142,7 +168,9 @@ class OpenedScalars(Statement):
         request: Digest of the request that is answered.
         key: Digest of the public key for scalars.
         terms: SHA-256 of the round's terms.
+        shape: digest by which terms for vectors of the same shape and bounds under the same key are known.
         ciphertext: SHA-256 of the second ciphertext that the node signed.
+        earlier: SHA-256 of its second ciphertext of the round before, where a number is a product with it.
         values: By name; None where the node's vector is longer than it may be.
         errors: What each is off by at most.
     """
@@ -157,7 +185,9 @@ class OpenedScalars(Statement):
     request: Hex
     key: Hex
     terms: Hex
+    shape: Hex
     ciphertext: Hex
+    earlier: Hex | None = None
     values: Mapping[Name, float | None]
     errors: Mapping[Name, float]
     at: Name
@@ -206,18 +236,32 @@ def make_terms(asked: ScalarsAsked, *, method: Method, plan: Plan, key: str) -> 
         largest=asked.largest,
         norm=asked.norm,
         decryptions=most_scalars(method, rounds=plan.rounds, nodes=plan.node_count),
+        earlier=plan.round - 1 if asked.paired else None,
         scalars=tuple(scalars),
     )
 
 
-def own_errors(opened: OpenedScalars, terms: ScalarTerms, asked: ScalarsAsked, vector: NDArray[np.float64]) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnVectors:
+    """What a node compares opened numbers with.
+
+    Attributes:
+        vector: Of this round, float64 of shape (length,).
+        earlier: Of the round before, where a number is a product with it.
+    """
+
+    vector: NDArray[np.float64]
+    earlier: NDArray[np.float64] | None = None
+
+
+def own_errors(opened: OpenedScalars, terms: ScalarTerms, asked: ScalarsAsked, own: OwnVectors) -> str:
     """What is wrong with the numbers about a vector, by the node that made it; empty if nothing is."""
-    if opened.values.keys() != {term.name for term in terms.scalars}:
+    true = {scalar.name: true_number(scalar, own.vector, own.earlier) for scalar in asked.scalars}
+    if opened.values.keys() != {name for name, value in true.items() if value is not None}:
         return "other numbers were opened than this node agreed to"
-    for term, scalar in zip(terms.scalars, asked.scalars, strict=True):
-        value = opened.values[term.name]
-        true = float(vector @ (vector if scalar.public is None else scalar.public))
-        if value is None or not abs(value - true) <= terms.error(term):
+    for term in terms.scalars:
+        value, wanted = opened.values.get(term.name), true[term.name]
+        if wanted is not None and (value is None or not abs(value - wanted) <= terms.error(term)):
             return f"the opened number {term.name} is not that of this node's vector"
     return ""
 
@@ -237,16 +281,39 @@ def read_scalars(data: bytes, judge: Judge) -> OpenedScalars:
     return read_statement(data, SCALARS_TYPE, OpenedScalars, judge)
 
 
-def request_digest(request: SumRequest, terms: ScalarTerms, ciphertexts: Sequence[bytes]) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operands:
+    """The ciphertexts that numbers about one node are computed from, each as its SHA-256.
+
+    Attributes:
+        ciphertext: Its second ciphertext of this round.
+        earlier: That of the round before; empty if it has none, or no number is a product with it.
+    """
+
+    ciphertext: bytes
+    earlier: bytes = b""
+
+
+def own_scalars(data: bytes) -> OpenedScalars:
+    """Read a statement that the caller signed and kept itself.
+
+    Raises:
+        PeerError: it is none.
+    """
+    payload = SignedDocument.from_json(data).payload
+    return OpenedScalars.model_validate(parse_strict(payload, max_bytes=len(payload)))
+
+
+def request_digest(request: SumRequest, terms: ScalarTerms, operands: Sequence[Operands]) -> str:
     """Digest of everything that a request for scalars asks.
 
     Args:
         request: who is in it; its digest of the sum is that of the encrypted scalars.
         terms: which numbers.
-        ciphertexts: SHA-256 of each member's second ciphertext.
+        operands: of each member.
     """
     own = hashlib.sha256(request.encode())
-    for part in (terms.encode(), *ciphertexts):
+    for part in (terms.encode(), *(part for one in operands for part in (one.ciphertext, one.earlier))):
         own.update(hashlib.sha256(part).digest())
     return own.hexdigest()
 

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedseal.learning.tensors import NamedTensors
 from fedseal.methods.contract import NOTHING, Contribution, IndividualMethod, Plan, node_seed
 from fedseal.methods.groups import asked_nodes
-from fedseal.methods.judging import judged_in_the_clear
+from fedseal.methods.judging import Contributed, judged_in_the_clear
 from fedseal.methods.programme import check_contribution
 from fedseal.simulation.attacks import AttackRound
 from fedseal.simulation.measures import measure
@@ -32,11 +33,13 @@ class State:
         rounds: How many are done.
         coordinator: The method's state.
         nodes: What each node keeps.
+        vectors: Each node's vector of the round before, where the method judges by products with it.
     """
 
     rounds: int
     coordinator: NamedTensors
     nodes: Mapping[str, NamedTensors] = field(default_factory=dict)
+    vectors: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,14 +102,16 @@ class Simulation:
         contributions = self._distorted(plan, broadcast, parts)
         arrived = {name: part for name, part in contributions.items() if name not in cast.lost}
         values = {name: part.values for name, part in arrived.items()}
-        judgement = judged_in_the_clear(setting.method, plan, state.coordinator, broadcast, values)
+        contributed = Contributed(values=values, earlier=state.vectors)
+        judged = judged_in_the_clear(setting.method, plan, state.coordinator, broadcast, contributed)
+        judgement = judged.judgement
         counted = {name: part for name, part in arrived.items() if name in judgement.accepted}
         after, told = self._aggregated(plan, judgement.state, counted, cast.lost)
         kept = _kept(state.nodes, counted)
         training = sum(part.seconds for part in parts)
         elapsed = time.process_time() - begun
         local = training if isinstance(self.workers, Serial) else 0.0
-        result_state = State(rounds=index + 1, coordinator=after, nodes=kept)
+        result_state = State(rounds=index + 1, coordinator=after, nodes=kept, vectors=judged.vectors)
         return RoundResult(
             round=index + 1,
             cohort=told.cohort,
@@ -126,6 +131,7 @@ class Simulation:
                 round=plan.round,
                 broadcast=broadcast,
                 local_state=state.nodes.get(name, NOTHING),
+                earlier=state.vectors.get(name),
                 hurried=name in cast.hurried,
                 attacks=attacks,
             )

@@ -116,6 +116,7 @@ class Runs:
             rounds=rounds,
             coordinator=group_of("coordinator", tensors),
             nodes={name: group_of(f"node/{name}", tensors) for name in sorted(names)},
+            vectors=group_of("vector", tensors),
         )
 
     def _run_seed(self, source: Source, seed: int, workers: Workers) -> Generator[Progress, None, None]:
@@ -211,6 +212,7 @@ def _save(place: Path, state: State) -> None:
     everything = grouped("coordinator", state.coordinator)
     for name, tensors in state.nodes.items():
         everything.update(grouped(f"node/{name}", tensors))
+    everything.update(grouped("vector", state.vectors))
     write_atomic(place / f"{state.rounds}.{TENSORS}", pack_tensors(everything))
     write_atomic(place / STANDING, json.dumps({"rounds": state.rounds}).encode())
     for old in place.glob(f"*.{TENSORS}"):

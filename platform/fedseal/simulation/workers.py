@@ -11,6 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fedseal.errors import SetupError
 from fedseal.learning.determinism import use_deterministic_torch
 from fedseal.learning.tensors import NamedTensors
@@ -30,6 +33,7 @@ class Task:
         local_state: What the node kept.
         hurried: It trains one epoch only.
         attacks: It does what its attack says, if it is an attacker.
+        earlier: Its vector of the round before, where the method judges by products with it.
     """
 
     node: str
@@ -38,6 +42,7 @@ class Task:
     local_state: NamedTensors
     hurried: bool
     attacks: bool
+    earlier: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +72,7 @@ def part_of(setting: Setting, task: Task) -> Part:
     plan = setting.plan.for_round(task.round)
     method = setting.method_of(task.node, hurried=task.hurried) if task.attacks else setting.honest(task.hurried)
     context = setting.context(task.node, plan, task.broadcast, task.local_state)
+    context = replace(context, earlier=task.earlier)
     start = time.process_time()
     contribution = contribute(method, context)
     return Part(node=task.node, contribution=contribution, seconds=time.process_time() - start)

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from fedseal.coordinator.custody_events import CustodianArrived, CustodianDeclined, KeyPublished, SumDelivered
+from fedseal.coordinator.custody_events import (
+    CustodianArrived,
+    CustodianDeclined,
+    KeyPublished,
+    ScalarsDelivered,
+    SumDelivered,
+)
 from fedseal.coordinator.custody_roll import CustodianSession
 from fedseal.coordinator.intake import ContributionArrived, Event
 from fedseal.custodian.config import CustodianSettings
@@ -118,7 +124,9 @@ class Bridge:
         )
 
     def deliver_scalars(self, delivery: pb.ScalarDelivery) -> None:
-        raise AssertionError(delivery)  # no job here has scalars
+        address = address_from_wire(delivery.address)
+        statements = tuple(delivery.statements)
+        self._bring(ScalarsDelivered(custodian=CUSTODIAN, job=address.job, address=address, statements=statements))
 
     def _bring(self, event: Event) -> None:
         self.play.deliver(self.lie(event))

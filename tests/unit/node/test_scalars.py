@@ -52,6 +52,7 @@ class Scene:
             request=sha256_hex(b"request"),
             key=terms.key,
             terms=terms_digest(terms),
+            shape=terms.shape,
             ciphertext=self.watch.second,
             values={"squared_norm": 1.3125 + 1e-6, "direction": -0.25 - 1e-7},
             errors={term.name: terms.error(term) for term in terms.scalars},

@@ -229,6 +229,7 @@ class OpenScalars(_message.Message):
     REVOCATION_LIST_FIELD_NUMBER: _builtins.int
     TERMS_FIELD_NUMBER: _builtins.int
     CIPHERTEXTS_FIELD_NUMBER: _builtins.int
+    EARLIER_FIELD_NUMBER: _builtins.int
     request: _builtins.bytes
     """the digest of the sum in it is that of the encrypted scalars"""
     revocation_list: _builtins.bytes
@@ -244,6 +245,10 @@ class OpenScalars(_message.Message):
     def ciphertexts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """SHA-256 of the second ciphertext of each member in the request"""
 
+    @_builtins.property
+    def earlier(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """of each, SHA-256 of that of the round before; empty where there is none"""
+
     def __init__(
         self,
         *,
@@ -253,10 +258,11 @@ class OpenScalars(_message.Message):
         revocation_list: _builtins.bytes = ...,
         terms: _builtins.bytes = ...,
         ciphertexts: _abc.Iterable[_builtins.bytes] | None = ...,
+        earlier: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["address", b"address"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "ciphertexts", b"ciphertexts", "member_certificates", b"member_certificates", "request", b"request", "revocation_list", b"revocation_list", "terms", b"terms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "ciphertexts", b"ciphertexts", "earlier", b"earlier", "member_certificates", b"member_certificates", "request", b"request", "revocation_list", b"revocation_list", "terms", b"terms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -122,13 +122,7 @@ class Screening(Averaging):
         """Train, and scale the change down to the largest norm."""
         model = {name: value for name, value in context.broadcast.items() if name != DIRECTION_TENSOR}
         local = Averaging.train(self, replace(context, broadcast=model))
-        clip, largest = self.settings.clip, self.settings.largest_norm
-        norm = exact_norm(np.clip(flatten(local.change), -clip, clip))
-        if norm <= largest:
-            return local
-        scale = largest / norm * (1 - 2.0**-30)  # rounding may not lift it above the bound
-        change = {name: np.clip(value, -clip, clip) * scale for name, value in local.change.items()}
-        return replace(local, change=change)
+        return replace(local, change=bounded(local.change, self.settings.clip, self.settings.largest_norm))
 
     def more_state(self, plan: Plan) -> NamedTensors:
         """No direction yet."""
@@ -188,3 +182,12 @@ class Screening(Averaging):
             cosine = direction / norm if norm > 0 else 0.0
             return f"its change has the cosine {cosine:.2f} to the last step and {least:g} is the least"
         return ""
+
+
+def bounded(change: NamedTensors, clip: float, largest: float) -> NamedTensors:
+    """The change, clipped by coordinate and scaled down to a largest norm; as it is if it is no longer than that."""
+    norm = exact_norm(np.clip(flatten(change), -clip, clip))
+    if norm <= largest:
+        return change
+    scale = largest / norm * (1 - 2.0**-30)  # rounding may not lift it above the bound
+    return {name: np.clip(value, -clip, clip) * scale for name, value in change.items()}

@@ -34,12 +34,14 @@ class State:
         coordinator: The method's state.
         nodes: What each node keeps.
         vectors: Each node's vector of the round before, where the method judges by products with it.
+        received: What every node received in the round before, where an attack remembers it.
     """
 
     rounds: int
     coordinator: NamedTensors
     nodes: Mapping[str, NamedTensors] = field(default_factory=dict)
     vectors: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    received: NamedTensors = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +101,7 @@ class Simulation:
         broadcast = setting.method.broadcast(plan, state.coordinator)
         cast = draw(setting, index)
         parts = self._parts(plan, broadcast, state, cast)
-        contributions = self._distorted(plan, broadcast, parts)
+        contributions = self._distorted(plan, broadcast, parts, state)
         arrived = {name: part for name, part in contributions.items() if name not in cast.lost}
         values = {name: part.values for name, part in arrived.items()}
         contributed = Contributed(values=values, earlier=state.vectors)
@@ -111,7 +113,8 @@ class Simulation:
         training = sum(part.seconds for part in parts)
         elapsed = time.process_time() - begun
         local = training if isinstance(self.workers, Serial) else 0.0
-        result_state = State(rounds=index + 1, coordinator=after, nodes=kept, vectors=judged.vectors)
+        received = broadcast if setting.attack is not None and setting.attack.remembers else {}
+        result_state = State(rounds=index + 1, coordinator=after, nodes=kept, vectors=judged.vectors, received=received)
         return RoundResult(
             round=index + 1,
             cohort=told.cohort,
@@ -139,7 +142,9 @@ class Simulation:
         ]
         return list(self.workers.compute(self.setting, tasks))
 
-    def _distorted(self, plan: Plan, broadcast: NamedTensors, parts: list[Part]) -> dict[str, Contribution]:
+    def _distorted(
+        self, plan: Plan, broadcast: NamedTensors, parts: list[Part], state: State
+    ) -> dict[str, Contribution]:
         setting = self.setting
         contributions = {part.node: part.contribution for part in parts}
         own = {name: value for name, value in contributions.items() if name in setting.attackers}
@@ -151,6 +156,8 @@ class Simulation:
             broadcast=broadcast,
             own=own,
             others={name: value for name, value in contributions.items() if name not in setting.attackers},
+            before=state.received,
+            earlier={name: vector for name, vector in state.vectors.items() if name in own},
         )
         for name, contribution in setting.attack.distort(turn).items():
             check_contribution(setting.method, plan, contribution)

@@ -117,6 +117,7 @@ class Runs:
             coordinator=group_of("coordinator", tensors),
             nodes={name: group_of(f"node/{name}", tensors) for name in sorted(names)},
             vectors=group_of("vector", tensors),
+            received=group_of("received", tensors),
         )
 
     def _run_seed(self, source: Source, seed: int, workers: Workers) -> Generator[Progress, None, None]:
@@ -213,6 +214,7 @@ def _save(place: Path, state: State) -> None:
     for name, tensors in state.nodes.items():
         everything.update(grouped(f"node/{name}", tensors))
     everything.update(grouped("vector", state.vectors))
+    everything.update(grouped("received", state.received))
     write_atomic(place / f"{state.rounds}.{TENSORS}", pack_tensors(everything))
     write_atomic(place / STANDING, json.dumps({"rounds": state.rounds}).encode())
     for old in place.glob(f"*.{TENSORS}"):

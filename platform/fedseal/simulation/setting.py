@@ -26,6 +26,7 @@ from fedseal.methods.contract import (
     Stage,
     node_seed,
 )
+from fedseal.methods.judging import JudgingMethod
 from fedseal.methods.programme import contribute, programme, stage_plan
 from fedseal.methods.registry import make_method
 from fedseal.methods.statistics import Statistics
@@ -289,9 +290,9 @@ def _job(experiment: Experiment, source: Source, nodes: Mapping[str, JobData], s
 
 
 def _minimum_cohort(experiment: Experiment, method: Method, nodes: int) -> int:
-    """So many as always arrive; where groups take turns a cohort is within one of them, so only the usual least."""
+    """So many as always arrive; only the usual least where a cohort is of one group, or leaves out who is judged so."""
     least = min(SMALLEST_PROTECTED_COHORT, nodes)
-    if isinstance(method, GroupedMethod):
+    if isinstance(method, GroupedMethod | JudgingMethod):
         return least
     asked, lost = counts(experiment, nodes)
     return max(least, asked - lost)

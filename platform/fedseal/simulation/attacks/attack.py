@@ -9,9 +9,11 @@ Rules this module keeps:
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from fedseal.learning.data import LocalData
@@ -50,6 +52,8 @@ class AttackRound:
         broadcast: What every node received.
         own: What the attackers would contribute if they followed the method on the data they have.
         others: What the honest nodes contribute: for attacks whose paper grants that knowledge.
+        before: What every node received in the round before, for an attack that `remembers`; empty at first.
+        earlier: The attackers' vectors of the round before, where the method judges by products with them.
     """
 
     plan: Plan
@@ -57,6 +61,8 @@ class AttackRound:
     broadcast: NamedTensors
     own: Mapping[str, Contribution]
     others: Mapping[str, Contribution]
+    before: NamedTensors = field(default_factory=dict)
+    earlier: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 class NoSettings(BaseModel):
@@ -73,12 +79,14 @@ class Attack:
         title: For lists.
         reference: Its paper.
         knows: What the attackers are granted, in a few words.
+        remembers: Whether it looks at what was received in the round before.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     reference: ClassVar[str]
     knows: ClassVar[str]
+    remembers: ClassVar[bool] = False
     settings_model: ClassVar[type[BaseModel]] = NoSettings
 
     def __init__(self, settings: Any) -> None:

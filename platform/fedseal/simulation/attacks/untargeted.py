@@ -65,19 +65,24 @@ class Lie(Attack):
         return all_send(turn, known.mean(axis=0) - z * known.std(axis=0))
 
 
-class DistanceSettings(BaseModel):
-    """Direction and knowledge."""
+class KnowledgeSettings(BaseModel):
+    """What attackers know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    knowledge: Annotated[
+        Literal["honest", "own"],
+        Field(description="updates that attackers know: the honest nodes', or what they would contribute themselves"),
+    ] = "honest"
+
+
+class DistanceSettings(KnowledgeSettings):
+    """Direction and knowledge."""
 
     direction: Annotated[
         Literal["unit", "deviation", "sign"],
         Field(description="p: against the mean, against every coordinate's deviation, or against its sign"),
     ] = "unit"
-    knowledge: Annotated[
-        Literal["honest", "own"],
-        Field(description="updates that attackers know: the honest nodes', or what they would contribute themselves"),
-    ] = "honest"
 
 
 def direction_of(kind: str, known: Vector) -> Vector:
@@ -105,6 +110,17 @@ def squared_distances(known: Vector) -> Vector:
     return np.asarray(np.maximum(squares[:, None] + squares[None, :] - 2 * products, 0.0))
 
 
+def farthest(known: Vector, direction: Vector) -> float:
+    """The largest gamma with max_i |mean + gamma p - x_i| <= max_ij |x_i - x_j|; 0 where p is zero."""
+    square = float(direction @ direction)
+    if square == 0:
+        return 0.0
+    gaps = known.mean(axis=0) - known
+    slopes, excess = gaps @ direction, squared_distances(known).max() - np.square(gaps).sum(axis=1)
+    roots = (-slopes + np.sqrt(np.square(slopes) + square * np.maximum(excess, 0.0))) / square
+    return float(max(roots.min(), 0.0))
+
+
 class MinMax(Attack):
     """u := g + gamma p with the largest gamma for which max_i |u - x_i| <= max_ij |x_i - x_j|.
 
@@ -130,13 +146,7 @@ class MinMax(Attack):
 
     def gamma(self, known: Vector, direction: Vector) -> float:
         """The largest that the condition allows; 0 where p is zero."""
-        square = float(direction @ direction)
-        if square == 0:
-            return 0.0
-        gaps = known.mean(axis=0) - known
-        slopes, excess = gaps @ direction, squared_distances(known).max() - np.square(gaps).sum(axis=1)
-        roots = (-slopes + np.sqrt(np.square(slopes) + square * np.maximum(excess, 0.0))) / square
-        return float(max(roots.min(), 0.0))
+        return farthest(known, direction)
 
 
 class MinSum(MinMax):

@@ -61,7 +61,7 @@ from fedseal_governance.vocabulary import Disclosure
 CHANGE_NORM, ANSWER_NORM, RESPONSE = "change_norm", "answer_norm", "response"
 PROBE = "recess.probe"
 TRUST, BEFORE, SQUARES, PROBING = "trust", "before", "squares", "probing"
-_UNBOUNDED = 1e12
+UNBOUNDED = 1e12
 
 
 class TrustSettings(AveragingSettings):
@@ -83,23 +83,37 @@ class TrustSettings(AveragingSettings):
     shortest: Annotated[
         float, Field(gt=0, le=1, description="an answer counts as at least this multiple of the unit long (l)")
     ] = 0.25
+    norm_factor: Annotated[
+        float, Field(ge=0, le=1e6, description="leave out changes above this multiple of the median length; 0 for none")
+    ] = 3.0
+    probe_every: Annotated[int, Field(ge=1, le=1000, description="ordinary rounds before each probe")] = 1
+
+    @property
+    def rule(self) -> TrustRule:
+        """How answers change trust."""
+        return TrustRule(
+            decrease=self.decrease,
+            most=self.trust,
+            unit=self.unit_norm,
+            shortest=self.shortest,
+            longest=self.longest,
+        )
+
+    @property
+    def longest(self) -> float:
+        """Multiple of the median length beyond which a change is left out."""
+        return self.norm_factor or UNBOUNDED
 
 
 class RecessSettings(TrustSettings):
-    """And when nodes are probed, and how long a change may be."""
+    """And whether probes are drawn, and how long a change may be at all."""
 
-    probe_every: Annotated[
-        int, Field(ge=1, le=1000, description="ordinary rounds before each probe, if `probe_chance` is 0")
-    ] = 1
     probe_chance: Annotated[
-        float, Field(ge=0, le=1, description="that a probe follows an ordinary round; 0 for a fixed schedule")
+        float, Field(ge=0, le=1, description="that a probe follows an ordinary round; 0 for the fixed schedule")
     ] = 0.0
     largest_norm: Annotated[
         float, Field(gt=0, le=1e6, description="a node scales a longer model change down to this Euclidean norm")
     ] = 10.0
-    norm_factor: Annotated[
-        float, Field(ge=0, le=1e6, description="leave out changes above this multiple of the median length; 0 for none")
-    ] = 3.0
 
 
 _STATEMENT = DisclosureStatement(
@@ -166,18 +180,6 @@ class Recess(Averaging):
     )
     settings_model: ClassVar[type[BaseModel]] = RecessSettings
     SCALARS: ClassVar[tuple[str, ...]] = (CHANGE_NORM, ANSWER_NORM, RESPONSE)
-
-    @property
-    def rule(self) -> TrustRule:
-        """How answers change trust."""
-        chosen = self.settings
-        return TrustRule(
-            decrease=chosen.decrease,
-            most=chosen.trust,
-            unit=chosen.unit_norm,
-            shortest=chosen.shortest,
-            longest=chosen.norm_factor or _UNBOUNDED,
-        )
 
     def start(self, plan: Plan, broadcast: NamedTensors, earlier: NDArray[np.float64] | None) -> NamedTensors:
         """Node: where it trains from: the model, at a probe a step along its own change of the round before.
@@ -248,7 +250,7 @@ class Recess(Averaging):
         squares = {name: max(own[norm] or 0.0, 0.0) for name, own in numbers.items() if own[norm] is not None}
         kept = {SQUARES: np.asarray(state[SQUARES], np.float64)}
         if probing:
-            trust = trust.after(_answers(kept[SQUARES], squares, numbers, places), self.rule)
+            trust = trust.after(_answers(kept[SQUARES], squares, numbers, places), self.settings.rule)
         else:
             kept[SQUARES] = np.full(len(places), -1.0)
             for name, square in squares.items():
@@ -270,7 +272,7 @@ class Recess(Averaging):
             return "its change is longer than any node's may be"
         if not trust.answered[place] and length > 0:
             return "it did not answer the last probe, and is left out until it has answered one"
-        most = (self.settings.norm_factor or _UNBOUNDED) * median
+        most = self.settings.longest * median
         return f"its change has the norm {length:.4g} and {most:.4g} is the most in this round" if length > most else ""
 
     def step(self, plan: Plan, state: NamedTensors, mean: MeanUpdate) -> NamedTensors:  # noqa: ARG002 - the contract
@@ -299,14 +301,7 @@ class Recess(Averaging):
 
     def summary(self, plan: Plan, state: NamedTensors) -> Mapping[str, float]:
         """As of averaging; how many probes there were and nodes are removed, and the least trust of the others."""
-        trust = Trust.of(group_of(TRUST, state))
-        left = trust.score[trust.alive]
-        return {
-            **Averaging.summary(self, plan, state),
-            "probes": float(trust.probes[0]),
-            "removed": float((~trust.alive).sum()),
-            "least_trust": float(left.min()) if left.size else 0.0,
-        }
+        return {**Averaging.summary(self, plan, state), **trust_figures(Trust.of(group_of(TRUST, state)))}
 
 
 def _answers(
@@ -322,3 +317,13 @@ def _answers(
         if product is not None and before[place] >= 0:
             answers[place] = Answer(before=float(before[place]), answer=square, product=product)
     return answers
+
+
+def trust_figures(trust: Trust) -> dict[str, float]:
+    """Probes so far, how many are removed, and the least trust of the others."""
+    left = trust.score[trust.alive]
+    return {
+        "probes": float(trust.probes[0]),
+        "removed": float((~trust.alive).sum()),
+        "least_trust": float(left.min()) if left.size else 0.0,
+    }

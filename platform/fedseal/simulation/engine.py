@@ -34,14 +34,14 @@ class State:
         coordinator: The method's state.
         nodes: What each node keeps.
         vectors: Each node's vector of the round before, where the method judges by products with it.
-        received: What every node received in the round before, where an attack remembers it.
+        received: What each attacker received last, where its attack remembers that.
     """
 
     rounds: int
     coordinator: NamedTensors
     nodes: Mapping[str, NamedTensors] = field(default_factory=dict)
     vectors: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
-    received: NamedTensors = field(default_factory=dict)
+    received: Mapping[str, NamedTensors] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,8 +113,15 @@ class Simulation:
         training = sum(part.seconds for part in parts)
         elapsed = time.process_time() - begun
         local = training if isinstance(self.workers, Serial) else 0.0
-        received = broadcast if setting.attack is not None and setting.attack.remembers else {}
-        result_state = State(rounds=index + 1, coordinator=after, nodes=kept, vectors=judged.vectors, received=received)
+        remembers = setting.attack is not None and setting.attack.remembers
+        received = {name: broadcast for name in cast.asked if remembers and name in setting.attackers}
+        result_state = State(
+            rounds=index + 1,
+            coordinator=after,
+            nodes=kept,
+            vectors=judged.vectors,
+            received={**state.received, **received},
+        )
         return RoundResult(
             round=index + 1,
             cohort=told.cohort,

@@ -111,13 +111,15 @@ class Runs:
             tensors = load_safetensors(read_limited(path, max_bytes=MOST_BYTES, what="a saved state"))
         except SafetensorError:
             raise self._damaged(seed, path) from None
-        names = {key.split("/")[1] for key in tensors if key.startswith("node/")}
+        names, receivers = (
+            {key.split("/")[1] for key in tensors if key.startswith(f"{kind}/")} for kind in ("node", "received")
+        )
         return State(
             rounds=rounds,
             coordinator=group_of("coordinator", tensors),
             nodes={name: group_of(f"node/{name}", tensors) for name in sorted(names)},
             vectors=group_of("vector", tensors),
-            received=group_of("received", tensors),
+            received={name: group_of(f"received/{name}", tensors) for name in sorted(receivers)},
         )
 
     def _run_seed(self, source: Source, seed: int, workers: Workers) -> Generator[Progress, None, None]:
@@ -214,7 +216,8 @@ def _save(place: Path, state: State) -> None:
     for name, tensors in state.nodes.items():
         everything.update(grouped(f"node/{name}", tensors))
     everything.update(grouped("vector", state.vectors))
-    everything.update(grouped("received", state.received))
+    for name, tensors in state.received.items():
+        everything.update(grouped(f"received/{name}", tensors))
     write_atomic(place / f"{state.rounds}.{TENSORS}", pack_tensors(everything))
     write_atomic(place / STANDING, json.dumps({"rounds": state.rounds}).encode())
     for old in place.glob(f"*.{TENSORS}"):

@@ -34,7 +34,7 @@ def received(before: float, now: float, **more: object) -> AttackRound:
     own, others = np.full((2, SIZE), 0.1), np.full((4, SIZE), 0.2)
     models = (unflatten(np.full(SIZE, value), shapes) for value in (before, now))
     old, new = ({name: value.astype(np.float32) for name, value in model.items()} for model in models)
-    return replace(turn(plan, own, others), before=old, broadcast=new, **more)  # type: ignore[arg-type]
+    return replace(turn(plan, own, others), before={"a0": old, "a1": old}, broadcast=new, **more)  # type: ignore[arg-type]
 
 
 def test_sign_flip_is_the_own_update_turned() -> None:

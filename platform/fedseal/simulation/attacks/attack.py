@@ -52,7 +52,7 @@ class AttackRound:
         broadcast: What every node received.
         own: What the attackers would contribute if they followed the method on the data they have.
         others: What the honest nodes contribute: for attacks whose paper grants that knowledge.
-        before: What every node received in the round before, for an attack that `remembers`; empty at first.
+        before: What each attacker received last, for an attack that `remembers`; nobody is in it at first.
         earlier: The attackers' vectors of the round before, where the method judges by products with them.
     """
 
@@ -61,7 +61,7 @@ class AttackRound:
     broadcast: NamedTensors
     own: Mapping[str, Contribution]
     others: Mapping[str, Contribution]
-    before: NamedTensors = field(default_factory=dict)
+    before: Mapping[str, NamedTensors] = field(default_factory=dict)
     earlier: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
@@ -79,7 +79,7 @@ class Attack:
         title: For lists.
         reference: Its paper.
         knows: What the attackers are granted, in a few words.
-        remembers: Whether it looks at what was received in the round before.
+        remembers: Whether it looks at what its nodes received last.
     """
 
     name: ClassVar[str]

@@ -1,7 +1,7 @@
 """``sign-flip``, ``reverse``, ``min-max-reverse``: updates that turn something around.
 
 ``sign-flip`` turns the attacker's own update. The other two turn the aggregate as the attacker received it: the
-difference between the model that it starts from now and the one that it was sent in the round before. To an attacker
+difference between the model that it starts from now and the one that it was sent last. To an attacker
 that RECESS probes, the probe is that aggregate: it does not look whether the step is along its own last update.
 """
 
@@ -51,7 +51,7 @@ class SignFlip(Attack):
 
 
 def received_step(turn: AttackRound, name: str) -> Vector:
-    """From the model of the round before to where the attacker starts now; zero in the first round.
+    """From the model that the attacker was sent last to where it starts now; zero in its first round.
 
     Raises:
         ExperimentUnsuitable: The method's broadcast is no model.
@@ -65,7 +65,8 @@ def received_step(turn: AttackRound, name: str) -> Vector:
     if isinstance(method, Recess):
         start = method.start(turn.plan, turn.broadcast, turn.earlier.get(name))
     now = flatten({tensor: start[tensor] for tensor in shapes})
-    return now - flatten({tensor: turn.before[tensor] for tensor in shapes}) if turn.before else np.zeros_like(now)
+    before = turn.before.get(name)
+    return np.zeros_like(now) if before is None else now - flatten({tensor: before[tensor] for tensor in shapes})
 
 
 def unit(vector: Vector) -> Vector:

@@ -10,7 +10,7 @@ import mmap
 import os
 import shutil
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fedseal.coordinator.active_round import ActiveRound
@@ -323,9 +323,13 @@ def _digest_of(path: Path) -> bytes:
 
 @contextmanager
 def _mapped(path: Path) -> Iterator[memoryview]:
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         view = memoryview(mapped)
         try:
             yield view
         finally:
-            view.release()
+            # An error on its way out still holds parts of the view; the map then goes with it.
+            with suppress(BufferError):
+                view.release()
+                mapped.close()

@@ -77,3 +77,21 @@ class RealMember(Member):
         if not self.silent:
             self.site.agent.handle(instruction)
         return None
+
+    def connect(self, play: Play) -> None:
+        """Let the agent's messages go to a coordinator."""
+        self.site.agent._outbox = Line(play, self.name)
+        self.site.welcome()
+
+    def forget(self) -> None:
+        """The process dies and starts again, so quickly that nobody notices; what it had in memory is gone."""
+        play = self.line.play
+        self.site.restart()
+        self.connect(play)
+
+    @property
+    def line(self) -> Line:
+        """Its connection."""
+        line = self.site.agent._outbox
+        assert isinstance(line, Line)
+        return line

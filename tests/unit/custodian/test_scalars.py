@@ -1,13 +1,13 @@
 """Numbers about single contributions at the custodian: known values, and a hostile coordinator turned away."""
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fedseal.errors import PeerFault
 from fedseal.protection import Judge
 from fedseal.protection.scalars import OpenedScalars, ScalarTerm, ScalarTerms, read_scalars
 from fedseal.rounds import RoundAddress
@@ -16,8 +16,10 @@ from fedseal.wire.custody import address_to_wire
 from fedseal_crypto.custody import SumRequest, beside_digest
 from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.homomorphic import EvaluationContext, Operation, PublicContext, encrypt_reals, operand_digest
+from fedseal_crypto.homomorphic._frames import HEADER_BYTES
+from fedseal_crypto.identity import PartyKind
 from fedseal_crypto.masking import ClientId
-from tests.unit.custodian.house import CUSTODIAN, House, job_file, play, world_of
+from tests.unit.custodian.house import CUSTODIAN, House, digest_of, job_file, play, world_of
 from tests.unit.node.parties import NODES
 
 NORM = 8.0
@@ -44,6 +46,8 @@ class Collection:
     request: SumRequest
     ciphertexts: list[bytes]
     scalars: bytes
+    bundles: dict[ClientId, bytes]
+    earlier: list[bytes] = field(default_factory=list)
 
     def ask(
         self,
@@ -51,6 +55,7 @@ class Collection:
         request: SumRequest | None = None,
         terms: ScalarTerms | None = None,
         ciphertexts: list[bytes] | None = None,
+        earlier: list[bytes] | None = None,
     ) -> None:
         request, terms = request or self.request, terms or self.terms
         parameters = request.parameters
@@ -65,6 +70,7 @@ class Collection:
             revocation_list=self.house.consortium.crl(at=self.house.clock()),
             terms=terms.encode(),
             ciphertexts=ciphertexts or self.ciphertexts,
+            earlier=earlier or self.earlier,
         )
         self.house.keeper.handle(pb.CustodianTask(open_scalars=task))
 
@@ -76,6 +82,17 @@ class Collection:
     def refusal(self) -> str:
         assert self.house.outbox.scalars == []
         return self.house.outbox.declined[-1].sentence
+
+
+@dataclass(slots=True)
+class Second:
+    """The second ciphertexts of a round, before their nodes commit to them."""
+
+    terms: ScalarTerms
+    bundles: dict[ClientId, bytes]
+    earlier: dict[ClientId, bytes]
+    before: Collection | None
+    public: PublicContext
 
 
 Collecting = Callable[..., Collection]
@@ -91,25 +108,60 @@ def collect(new_house: Callable[..., House]) -> Collecting:
     keys = secret.evaluation_keys()
     evaluation = EvaluationContext.from_bytes(keys, public=secret.public, digest=sha256_hex(keys))
 
-    def collected(*, attempt: int = 0, names: str = "squared_norm") -> Collection:
-        terms = terms_for(secret.public, first=names, rounds=2)
-        world = world_of(house, job, stage="training", attempt=attempt)
-        vectors = dict(world.values)
-        bundles = {}
-        for name, vector in vectors.items():
-            bundles[name] = encrypt_reals(vector, plan=terms.plan, public=secret.public)
+    def collected(
+        *,
+        attempt: int = 0,
+        names: str = "squared_norm",
+        before: Collection | None = None,
+        change: Callable[[Second], None] = lambda _second: None,
+        norm: float = NORM,
+        members: tuple[str, ...] = NODES,
+    ) -> Collection:
+        """A round; one with ``before`` is the next, with products in place of the inner product with a public one."""
+        terms = terms_for(secret.public, first=names, rounds=2, norm=norm)
+        everybody = tuple(ClientId(name) for name in members)
+        index = int(before is not None)
+        world = world_of(house, job, stage="training", attempt=attempt, round=index, names=everybody)
+        if before is not None:
+            terms = paired(terms)
+            world.values = {name: vector[::-1] * 0.5 for name, vector in world.values.items()}
+        second = Second(
+            terms=terms,
+            bundles={
+                name: encrypt_reals(vector, plan=terms.plan, public=secret.public)
+                for name, vector in world.values.items()
+            },
+            earlier={} if before is None else {name: digest_of(data) for name, data in before.bundles.items()},
+            before=before,
+            public=secret.public,
+        )
+        change(second)
         beside = {
-            name: beside_digest(terms.encode(), hashlib.sha256(bundle).digest()) for name, bundle in bundles.items()
+            name: beside_digest(second.terms.encode(), digest_of(bundle), second.earlier.get(name, b""))
+            for name, bundle in second.bundles.items()
         }
         round_ = play(house, world, beside=beside)
-        parts = []
+        parts, plan = [], second.terms.plan
         for name in round_.survivors:
-            parts.append(evaluation.squared_norm(bundles[name], terms.plan))
-            parts.append(evaluation.inner_product_with_public(bundles[name], DIRECTION, terms.plan))
+            own = second.bundles[name]
+            parts.append(evaluation.squared_norm(own, plan))
+            if before is None:
+                parts.append(evaluation.inner_product_with_public(own, DIRECTION, plan))
+            elif second.earlier[name]:
+                other = before.bundles[name] if second.terms.shape == before.terms.shape else own
+                parts.append(evaluation.inner_product(own, other, plan))
         data = b"".join(parts)
-        request = round_.request(sum_digest=hashlib.sha256(data).digest())
-        digests = [hashlib.sha256(bundles[name]).digest() for name in round_.survivors]
-        return Collection(house, job, vectors, terms, request, digests, data)
+        return Collection(
+            house,
+            job,
+            dict(world.values),
+            second.terms,
+            round_.request(sum_digest=digest_of(data)),
+            [digest_of(second.bundles[name]) for name in round_.survivors],
+            data,
+            second.bundles,
+            [second.earlier[name] for name in round_.survivors] if before else [],
+        )
 
     return collected
 
@@ -131,6 +183,11 @@ def terms_for(public: PublicContext, *, first: str, rounds: int, norm: float = N
         public_norm=1.0,
     )
     return unbound.model_copy(update={"scalars": (*unbound.scalars, direction)})
+
+
+def paired(terms: ScalarTerms) -> ScalarTerms:
+    product = ScalarTerm(name="direction", operation=Operation.INNER_PRODUCT)
+    return terms.model_copy(update={"scalars": (terms.scalars[0], product), "earlier": 0})
 
 
 def test_the_numbers_are_those_of_the_vectors_within_their_stated_error(collect: Collecting) -> None:
@@ -190,7 +247,7 @@ def exchanged_scalars(collection: Collection) -> None:
     size = len(collection.scalars) // (2 * len(NODES))
     data = collection.scalars[2 * size : 4 * size] + collection.scalars[2 * size :]
     collection.scalars = data
-    collection.ask(request=replace(collection.request, sum_digest=hashlib.sha256(data).digest()))
+    collection.ask(request=replace(collection.request, sum_digest=digest_of(data)))
 
 
 def too_few(collection: Collection) -> None:
@@ -200,30 +257,25 @@ def too_few(collection: Collection) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("lie", "sentence"),
-    [
-        (another_vector, "did not agree to these numbers"),
-        (another_ciphertext, "did not agree to these numbers"),
-        (less_noise, "less noise"),
-        (other_scalars, "other encrypted scalars than it asked for"),
-        (exchanged_scalars, "another layout"),
-        (too_few, "2 contributions"),
-    ],
-)
-def test_a_hostile_coordinator_gets_no_number(
-    collect: Collecting, lie: Callable[[Collection], None], sentence: str
-) -> None:
-    collection = collect()
-    lie(collection)
-    assert sentence in collection.refusal()
-    assert collection.house.entries("scalars.opened") == []
-
-
-def test_a_number_that_the_method_does_not_name_is_not_opened(collect: Collecting) -> None:
-    collection = collect(names="weight")
-    collection.ask()
+def test_a_hostile_coordinator_gets_no_number(collect: Collecting) -> None:
+    lies: dict[Callable[[Collection], None], str] = {
+        another_vector: "did not agree to these numbers",
+        another_ciphertext: "did not agree to these numbers",
+        less_noise: "less noise",
+        other_scalars: "other encrypted scalars than it asked for",
+        exchanged_scalars: "another layout",
+        too_few: "2 contributions",
+    }
+    for lie, sentence in lies.items():
+        collection = collect()
+        lie(collection)
+        assert sentence in collection.refusal(), lie
+    collect(names="weight").ask()
     assert "does not disclose weight" in collection.refusal()
+    collection.house.consortium.enrol(PartyKind.NODE, "stranger")
+    collect(members=tuple(sorted((*NODES, "stranger")))).ask()
+    assert "stranger is not of the group that this round sums" in collection.refusal()
+    assert collection.house.entries("scalars.opened") == []
 
 
 def test_a_sums_only_policy_of_the_custodian_refuses_the_job(new_house: Callable[..., House]) -> None:
@@ -237,3 +289,114 @@ def test_both_keys_are_destroyed_at_the_end(collect: Collecting) -> None:
     collection = collect()
     collection.house.end(collection.job)
     assert not list((collection.house.folder.path / "vault").iterdir())
+
+
+# -- products with the vector of the round before ----------------------------------------------------------
+
+
+def test_products_are_those_of_both_vectors_within_their_stated_error(collect: Collecting) -> None:
+    first = collect()
+    first.ask()
+    second = collect(before=first)
+    second.ask()
+    assert second.house.outbox.declined == []
+    for opened in second.opened():
+        name = ClientId(opened.node)
+        product, true = opened.values["direction"], float(first.vectors[name] @ second.vectors[name])
+        assert product is not None
+        assert abs(product - true) <= opened.errors["direction"] < 1e-3
+        assert abs(true) > 1e-2
+        assert opened.earlier == digest_of(first.bundles[name]).hex()
+
+
+def test_a_node_without_a_bounded_vector_of_the_round_before_has_no_product(collect: Collecting) -> None:
+    """The noise would not cover a product with a vector that is longer than it may be."""
+    long = ClientId(NODES[1])
+
+    def too_long(second: Second) -> None:
+        loose = replace(second.terms.plan, norm=8.0, largest=8.0)
+        vector = np.zeros(30)
+        vector[0] = 7.5
+        body = encrypt_reals(vector, plan=loose, public=second.public)[HEADER_BYTES:]
+        second.bundles[long] = second.bundles[long][:HEADER_BYTES] + body
+
+    def without(second: Second) -> None:
+        second.earlier[long] = b""
+
+    first = collect(norm=5.0, change=too_long)
+    first.ask()
+    assert [opened.node for opened in first.opened() if None in opened.values.values()] == [long]
+    collect(norm=5.0, before=first).ask()
+    assert f"the product for {long} is asked with another vector" in first.house.outbox.declined[-1].sentence
+    second = collect(norm=5.0, before=first, change=without)
+    second.ask()
+    opened = {item.node: item for item in second.opened()}
+    assert opened[long].values.keys() == {"squared_norm"}
+    assert opened[long].earlier is None
+    assert opened[NODES[0]].values.keys() == {"squared_norm", "direction"}
+
+
+def another_nodes(second: Second) -> None:
+    """A node that conspires names another's ciphertext as its own of the round before."""
+    one, other = list(second.earlier)[:2]
+    second.earlier[one] = second.earlier[other]
+
+
+def of_another_round(second: Second) -> None:
+    second.earlier = {name: digest_of(b"of a round before that, or of another job") for name in second.earlier}
+
+
+def withheld(second: Second) -> None:
+    """A node that was in the round before does not let its two vectors be compared."""
+    second.earlier[next(iter(second.earlier))] = b""
+
+
+def one_and_the_same(second: Second) -> None:
+    """A squared norm by another name."""
+    assert second.before is not None
+    second.bundles = dict(second.before.bundles)
+
+
+def of_another_shape(second: Second) -> None:
+    """The noise of the product would not cover the longer vectors of the round before."""
+    second.terms = second.terms.model_copy(update={"norm": second.terms.norm * 0.9})
+    for name in second.bundles:
+        second.bundles[name] = encrypt_reals(np.full(30, 0.1), plan=second.terms.plan, public=second.public)
+
+
+def of_the_same_round(second: Second) -> None:
+    second.terms = second.terms.model_copy(update={"earlier": 1})
+
+
+def test_no_product_with_another_vector_is_opened(collect: Collecting) -> None:
+    first = collect()
+    first.ask()
+    lies: dict[Callable[[Second], None], str] = {
+        another_nodes: "is asked with another vector than the one about which numbers were opened in the round before",
+        of_another_round: "is asked with another vector",
+        withheld: "is asked with another vector",
+        one_and_the_same: "is asked of one and the same ciphertext",
+        of_another_shape: "is asked with another vector",
+        of_the_same_round: "products are with vectors of the round before, not of round 2",
+    }
+    for lie, sentence in lies.items():
+        collect(before=first, change=lie).ask()
+        assert sentence in first.house.outbox.declined[-1].sentence, lie
+    true = collect(before=first)
+    true.ask(earlier=[true.earlier[1], *true.earlier[1:]])
+    assert "did not agree to these numbers" in first.house.outbox.declined[-1].sentence
+    assert len(first.house.outbox.declined) == len(lies) + 1
+    assert len(first.house.outbox.scalars) == 1
+    true.ask()
+    assert len(first.house.outbox.scalars) == 2
+
+
+def test_terms_that_contradict_themselves_are_refused() -> None:
+    norm = ScalarTerm(name="squared_norm", operation=Operation.SQUARED_NORM)
+    product = ScalarTerm(name="response", operation=Operation.INNER_PRODUCT)
+    common = {"key": "ab" * 32, "vector": "update", "length": 30, "largest": 1.0, "norm": 8.0, "decryptions": 1}
+    right = ScalarTerms.model_validate({**common, "earlier": 0, "scalars": (norm, product)})
+    assert ScalarTerms.decode(right.encode()) == right
+    for wrong in ({"earlier": None}, {"scalars": (norm,)}, {"scalars": (product,)}):
+        with pytest.raises(PeerFault, match="contradict themselves"):
+            ScalarTerms.decode(right.model_copy(update=wrong).encode())

@@ -1,16 +1,17 @@
 """What a node makes of the numbers that were opened about it: a hostile coordinator or custodian is found out."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 from fedseal.documents import read_job, sign_job
 from fedseal.methods.judging import Scalar, ScalarsAsked
+from fedseal.node.local_state import KeptVector
 from fedseal.node.scalars import ScalarsWrong, ScalarWatch
 from fedseal.node.sealed import KeyChecks, OwnScalars
-from fedseal.protection.scalars import OpenedScalars, ScalarTerms, sign_scalars, terms_digest
+from fedseal.protection.scalars import OpenedScalars, ScalarTerm, ScalarTerms, sign_scalars, terms_digest
 from fedseal.rounds import RoundAddress
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal_crypto.digests import Digest, sha256_hex
@@ -187,3 +188,38 @@ def test_a_number_within_its_error_is_right_and_one_beyond_is_not(scene: Scene) 
     check(fits)
     with pytest.raises(ScalarsWrong):
         check(fits.model_copy(update={"values": {"squared_norm": 1.3125, "direction": -0.25 + 1.1 * error}}))
+
+
+def test_a_product_is_compared_with_the_vector_of_the_round_before(scene: Scene) -> None:
+    """It is what the node kept, and named by the ciphertext that it sent then; without one there is no product."""
+    earlier = KeptVector(values=np.array([1.0, 1.0, 0.0]), ciphertext=bytes(32))
+    own = scene.watch.scalars
+    product = Scalar(name="direction", operation=Operation.INNER_PRODUCT)
+    asked = replace(own.asked, scalars=(own.asked.scalars[0], product), keep=True)
+    term = ScalarTerm(name="direction", operation=Operation.INNER_PRODUCT)
+    terms = own.terms.model_copy(update={"scalars": (own.terms.scalars[0], term), "earlier": 3})
+    party = scene.site.consortium.parties[CUSTODIAN]
+    checks = KeyChecks(federation="hearts", trust=scene.site.me.trust, clock=scene.site.me.clock)
+
+    def check(kept: KeptVector | None, **changed: object) -> None:
+        watch = replace(scene.watch, scalars=replace(own, asked=asked, terms=terms, earlier=kept))
+        scene.watch = watch
+        opened = scene.honest.model_copy(update=changed)
+        statement = sign_scalars(opened, key=party.key, certificate_pem=party.identity_pem)
+        watch.check(statement, custodian=CUSTODIAN, name=scene.site.name, checks=checks)
+
+    named = earlier.ciphertext.hex()
+    check(earlier, earlier=named, values={"squared_norm": 1.3125, "direction": 0.25})
+    check(None, values={"squared_norm": 1.3125})
+    wrong: list[tuple[KeptVector | None, dict[str, object], str]] = [
+        (earlier, {"earlier": named, "values": {"squared_norm": 1.3125, "direction": 1.3125}}, "direction is not that"),
+        (earlier, {"earlier": named, "values": {"squared_norm": 1.3125}}, "other numbers were opened"),
+        (earlier, {"earlier": "ab" * 32, "values": {"squared_norm": 1.3125, "direction": 0.25}}, "another earlier"),
+        (None, {"earlier": named, "values": {"squared_norm": 1.3125, "direction": 0.25}}, "another earlier"),
+        (None, {"values": {"squared_norm": 1.3125, "direction": 0.25}}, "other numbers were opened"),
+    ]
+    for kept, changed, sentence in wrong:
+        with pytest.raises(ScalarsWrong, match=sentence):
+            check(kept, **changed)
+    assert scene.watch.kept is not None
+    assert scene.watch.kept.ciphertext.hex() == scene.watch.second

@@ -24,6 +24,7 @@ from fedseal.coordinator.server import start_coordinator
 from fedseal.local import open_party
 from fedseal.methods import method_class, programme, programme_statement, stage_plan
 from fedseal.protection import protection_quantities
+from fedseal.protection.scalars import names_of, own_scalars
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal_crypto.custody import MASKED_INSIDE, Commitment, Parcel
 from fedseal_crypto.digests import sha256_hex
@@ -37,35 +38,40 @@ from tests.system import evidence
 from tests.system.federation import Federation, SmallJob
 from tests.system.founding import CUSTODIAN, EXAMPLES, NODES, training_methods
 from tests.system.recorder import Received, Recorder, field_paths
+from tests.system.test_scalars import allow_scalars
 
 pytestmark = pytest.mark.system
 
-PROTECTIONS = ("masking", "homomorphic", "hybrid")
+KINDS = ("masking", "homomorphic", "hybrid", "scalars")
+"""Protections, each with all methods that need sums only; and those that judge single nodes, under `homomorphic`."""
 
 NOT_ON_TABLES = frozenset({"fedbn", "pfedhr", "pfedhr-individual"})
 """Methods that this small job cannot run: no learner for tables suits `fedbn`, which sends by the code of `fedper`;
 `pfedhr` needs public rows and a group of at least three nodes for each architecture, and `pfedhr-individual` runs in
 simulations only. Their vectors are compared with their statements in tests of their own."""
 
-METHODS = tuple(
-    name
-    for name in training_methods()
-    if name not in NOT_ON_TABLES and method_class(name).statement.level is not Disclosure.INDIVIDUAL
-)
-"""All but those that need single contributions: they are refused under every protection."""
+
+def methods_of(kind: str) -> tuple[str, ...]:
+    """The methods of one recording; those that need single contributions are refused under every protection."""
+    level = Disclosure.SCALARS if kind == "scalars" else Disclosure.SUM
+    names = [name for name in training_methods() if name not in NOT_ON_TABLES]
+    return tuple(name for name in names if method_class(name).statement.level is level)
+
 
 MLP = "{name: tabular-mlp, settings: {hidden_width: 4, learning_rate: 0.05}}"
 
 
-def jobs_under(protection: str) -> Iterator[SmallJob]:
-    """One round of each training method; of the usual one with the learner that the other tests use."""
-    for method in METHODS:
+def jobs_of(kind: str) -> Iterator[SmallJob]:
+    """One round of each training method, of those that judge two; of the usual one with the other tests' learner."""
+    for method in methods_of(kind):
         if method == "fedavg":
-            yield SmallJob(rounds=1, protection=protection)
+            yield SmallJob(rounds=1, protection=kind)
+            continue
+        job = SmallJob(name=f"{method}-{kind}", method=method, learner=MLP, rounds=1, settings="local_epochs: 1")
+        if kind == "scalars":
+            yield dataclasses.replace(job, rounds=2, protection="homomorphic", disclosure="SCALARS")
         else:
-            name = f"{method}-{protection}"
-            settings = "local_epochs: 1"
-            yield SmallJob(name=name, method=method, learner=MLP, rounds=1, settings=settings, protection=protection)
+            yield dataclasses.replace(job, protection=kind)
 
 
 ADDRESS = {"address.job", "address.stage", "address.round", "address.attempt"}
@@ -162,11 +168,22 @@ FROM_CUSTODIAN = {
 }
 """What the custodian sends: a public key, and opened sums with pads or masks in them."""
 
+WITH_SCALARS_ENTRIES = {
+    "key.received": {*WITH_CUSTODIAN_ENTRIES["key.received"], "scalar_key"},
+    "scalars.requested": {"stage", "round", "attempt", "request", "members"},
+    "scalars.opened": {"stage", "round", "attempt", "statements"},
+    "contributions.judged": {"stage", "round", "attempt", "left_out"},
+}
+"""The same, where the method judges single nodes: digests, and whom it left out for which reason."""
+
+SCALARS_FROM_CUSTODIAN = {"DeliverScalars": {*ADDRESS, "statements"}}
+"""Numbers about single nodes, signed; `statements` are looked into further below."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Recording:
     federation: Federation
-    protection: str
+    kind: str
     jobs: dict[str, SmallJob]
     records: dict[str, bytes]
     received: tuple[Received, ...]
@@ -175,14 +192,20 @@ class Recording:
         return [item for item in self.received if item.method == method and item.caller in NODES]
 
     @property
+    def protection(self) -> str:
+        return "homomorphic" if self.kind == "scalars" else self.kind
+
+    @property
     def has_custodian(self) -> bool:
-        return self.protection != "masking"
+        return self.kind != "masking"
 
 
-@pytest.fixture(scope="module", params=PROTECTIONS)
+@pytest.fixture(scope="module", params=KINDS)
 def recording(template: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Recording:
     """A small job of each method with a recording coordinator in this process, and nodes in their own."""
     federation = Federation.copied(template, tmp_path_factory.mktemp("recorder") / "federation")
+    if request.param == "scalars":
+        allow_scalars(federation)
     recorder, present, stopping = Recorder(), threading.Semaphore(0), threading.Event()
     serve, enter = grpc.server, Attendance.enter
 
@@ -203,7 +226,7 @@ def recording(template: Path, tmp_path_factory: pytest.TempPathFactory, request:
                 federation.start_custodian()
             assert all(present.acquire(timeout=30) for _ in NODES)
             jobs, records = {}, {}
-            for job in jobs_under(request.param):
+            for job in jobs_of(request.param):
                 digest = federation.submit(job)
                 detail = federation.wait_ended(digest)
                 assert detail.summary.state == "finished", f"{job.name}: {detail.summary.reason}"
@@ -232,9 +255,30 @@ def test_the_custodian_calls_only_these_methods_with_only_these_fields(recording
     for item in recording.received:
         if item.caller == CUSTODIAN:
             seen.setdefault(item.method, set()).update(field_paths(item.message))
-    assert set(seen) == (set(FROM_CUSTODIAN) if recording.has_custodian else set())
+    allowed = FROM_CUSTODIAN if recording.has_custodian else {}
+    if recording.kind == "scalars":
+        allowed = allowed | SCALARS_FROM_CUSTODIAN
+    assert set(seen) == set(allowed)
     for method, paths in seen.items():
-        assert paths <= FROM_CUSTODIAN[method], f"{method}: {paths - FROM_CUSTODIAN[method]}"
+        assert paths <= allowed[method], f"{method}: {paths - allowed[method]}"
+
+
+def test_numbers_about_single_nodes_are_those_that_the_statements_name(recording: Recording) -> None:
+    """Of each node and round one of each name, and nothing beside; only where the method judges."""
+    deliveries = [item.message for item in recording.received if item.method == "DeliverScalars"]
+    assert bool(deliveries) is (recording.kind == "scalars")
+    seen: dict[tuple[str, int, str], set[str]] = {}
+    for delivery in deliveries:
+        _, training, _ = programme(load_job(recording.jobs[delivery.address.job].to_yaml(), "job.yaml"))
+        statement = training.method.statement
+        named = {item.name for item in statement.quantities if item.party == "coordinator"}
+        for data in delivery.statements:
+            opened = own_scalars(data)
+            assert opened.values.keys() == opened.errors.keys() <= named & set(names_of(training.method))
+            key = (opened.job, opened.round, opened.node)
+            assert seen.setdefault(key, set(opened.values)) == set(opened.values)
+            assert None not in opened.values.values()
+    assert len(seen) == sum(small.rounds * len(NODES) for small in recording.jobs.values() if deliveries)
 
 
 def test_what_goes_before_ciphertexts_holds_only_these_fields(recording: Recording) -> None:
@@ -290,23 +334,22 @@ def test_vectors_are_all_of_one_size_and_look_random(recording: Recording) -> No
         assert len(zlib.compress(data, 9)) >= (0.8 if recording.has_custodian else 1) * len(data)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_sums_are_those_that_the_statements_name(recording: Recording, method: str) -> None:
-    digest, small = next((digest, job) for digest, job in recording.jobs.items() if job.method == method)
-    job = load_job(small.to_yaml(), "job.yaml")
+def test_sums_are_those_that_the_statements_name(recording: Recording) -> None:
     schema = load_schema((EXAMPLES / "schema.yaml").read_bytes(), "schema.yaml")
-    stages = programme(job)
-    named = {item.name for item in programme_statement(stages).quantities if item.party == "coordinator"}
-    for stage in stages:
-        own = {item.name for item in stage.method.statement.quantities if item.party == "coordinator"}
-        vectors = stage.method.vectors(stage_plan(job, schema, stage))
-        assert {spec.name for spec in vectors} <= own <= named
-    statement = json.loads(SignedDocument.from_json(recording.records[digest]).payload)
-    disclosed = " ".join(statement["predicate"]["disclosure"]["quantities"])
-    assert all(name in disclosed for name in named)
-    for name, party, text in protection_quantities(job.protection):
-        assert f"{party}: {name} - {text}" in statement["predicate"]["disclosure"]["quantities"]
-    assert bool(statement["predicate"]["custody"]) is recording.has_custodian
+    for digest, small in recording.jobs.items():
+        job = load_job(small.to_yaml(), "job.yaml")
+        stages = programme(job)
+        named = {item.name for item in programme_statement(stages).quantities if item.party == "coordinator"}
+        for stage in stages:
+            own = {item.name for item in stage.method.statement.quantities if item.party == "coordinator"}
+            vectors = stage.method.vectors(stage_plan(job, schema, stage))
+            assert {spec.name for spec in vectors} <= own <= named, small.name
+        statement = json.loads(SignedDocument.from_json(recording.records[digest]).payload)
+        disclosed = " ".join(statement["predicate"]["disclosure"]["quantities"])
+        assert all(name in disclosed for name in named), small.name
+        for name, party, text in protection_quantities(job.protection):
+            assert f"{party}: {name} - {text}" in statement["predicate"]["disclosure"]["quantities"], small.name
+        assert bool(statement["predicate"]["custody"]) is recording.has_custodian
 
 
 def test_no_sentence_holds_a_count_of_a_node(recording: Recording) -> None:
@@ -350,6 +393,8 @@ def test_audit_entries_say_only_this(recording: Recording) -> None:
     with open_party(recording.federation.folder / "coordinator") as party:
         entries = party.read(lambda session: tuple(evidence.log_entries(session, party)))
     allowed = ENTRIES | (WITH_CUSTODIAN_ENTRIES if recording.has_custodian else {})
+    if recording.kind == "scalars":
+        allowed = allowed | WITH_SCALARS_ENTRIES
     for entry in entries:
         assert entry.type in allowed, entry.type
         assert set(entry.details) <= allowed[entry.type], f"{entry.type}: {set(entry.details)}"
@@ -374,6 +419,8 @@ def test_files_are_only_artefacts(recording: Recording) -> None:
         for item in recording.received
         if item.method in ("PublishKey", "DeliverSum") and item.message.HasField("header")
     }
+    told = (item.message.statements for item in recording.received if item.method == "DeliverScalars")
+    signed.update(bytes(statement) for statements in told for statement in statements)
     assert digests - made <= {sha256_hex(document) for document in documents | signed}
     others = {path.parts[0] for path in files if path.parts[0] != "artefacts"}
     assert others <= {"party.json", "keys", "certificates", "coordinator.yaml", "coordinator.db"} | {

@@ -26,7 +26,7 @@ def entries(federation: Federation, party: str, kind: str) -> list[Entry]:
         )
 
 
-def allow_screening(federation: Federation, *, level: str = "SCALARS") -> None:
+def allow_scalars(federation: Federation, *, level: str = "SCALARS") -> None:
     for name in (*NODES, CUSTODIAN):
         with open_party(federation.folder / name) as party:
             own = "custodian" if name == CUSTODIAN else name
@@ -39,7 +39,7 @@ def allow_screening(federation: Federation, *, level: str = "SCALARS") -> None:
 def test_numbers_are_opened_once_a_round_and_each_node_compares_them(
     idle: Federation, tmp_path: Path, moment: Literal["before", "after"]
 ) -> None:
-    allow_screening(idle)
+    allow_scalars(idle)
     idle.start()
     killed = idle.start_custodian(trap=Trap(owner="custodian", call=r"^note_scalars", moment=moment))
     job = idle.submit(JOB)
@@ -62,7 +62,7 @@ def test_numbers_are_opened_once_a_round_and_each_node_compares_them(
 
 
 def test_a_policy_that_allows_sums_only_refuses(idle: Federation) -> None:
-    allow_screening(idle, level="SUM")
+    allow_scalars(idle, level="SUM")
     idle.start()
     with pytest.raises(CallRefused, match="coordinator_may_learn"):
         idle.submit(JOB)

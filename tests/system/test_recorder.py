@@ -45,10 +45,11 @@ pytestmark = pytest.mark.system
 KINDS = ("masking", "homomorphic", "hybrid", "scalars")
 """Protections, each with all methods that need sums only; and those that judge single nodes, under `homomorphic`."""
 
-NOT_ON_TABLES = frozenset({"fedbn", "pfedhr", "pfedhr-individual"})
+NOT_ON_TABLES = frozenset({"fedbn", "pfedhr", "pfedhr-individual", "recess-groups"})
 """Methods that this small job cannot run: no learner for tables suits `fedbn`, which sends by the code of `fedper`;
-`pfedhr` needs public rows and a group of at least three nodes for each architecture, and `pfedhr-individual` runs in
-simulations only. Their vectors are compared with their statements in tests of their own."""
+`pfedhr` needs public rows and a group of at least three nodes for each architecture, `recess-groups` several groups of
+at least three nodes, and `pfedhr-individual` runs in simulations only. Their vectors are compared with their statements
+in tests of their own."""
 
 
 def methods_of(kind: str) -> tuple[str, ...]:
@@ -62,14 +63,15 @@ MLP = "{name: tabular-mlp, settings: {hidden_width: 4, learning_rate: 0.05}}"
 
 
 def jobs_of(kind: str) -> Iterator[SmallJob]:
-    """One round of each training method, of those that judge two; of the usual one with the other tests' learner."""
+    """One round of each training method, of those that judge more; of the usual one with the other tests' learner."""
     for method in methods_of(kind):
         if method == "fedavg":
             yield SmallJob(rounds=1, protection=kind)
             continue
         job = SmallJob(name=f"{method}-{kind}", method=method, learner=MLP, rounds=1, settings="local_epochs: 1")
         if kind == "scalars":
-            yield dataclasses.replace(job, rounds=2, protection="homomorphic", disclosure="SCALARS")
+            rounds = 3 if method == "recess" else 2  # of which the second is a probe
+            yield dataclasses.replace(job, rounds=rounds, protection="homomorphic", disclosure="SCALARS")
         else:
             yield dataclasses.replace(job, protection=kind)
 
@@ -117,7 +119,10 @@ FIGURES = {
 INSTEAD = {"rows": "nodes"}
 """Methods that weigh every node alike count nodes instead of rows."""
 
-MORE = {"lockdown": {"shortened", "kept_share", "miscounted_votes", "stray_changes"}}
+MORE = {
+    "lockdown": {"shortened", "kept_share", "miscounted_votes", "stray_changes"},
+    "recess": {"probes", "removed", "least_trust"},
+}
 """Further figures of the training stage, by method."""
 
 ALWAYS = {"bytes_up_per_node"}

@@ -22,12 +22,20 @@ MEMBERS = ["node-00 node-03 node-06", "node-01 node-04 node-07", "node-02 node-0
 GROUPS = len(MEMBERS)
 
 
-def setting(attack: dict[str, Any] | None = None, *, turns: int = 6, nodes: int = 9, **settings: object) -> Setting:
+def setting(
+    attack: dict[str, Any] | None = None,
+    *,
+    turns: int = 6,
+    nodes: int = 9,
+    protection: str = "none",
+    **settings: object,
+) -> Setting:
     chosen = experiment(
         attack,
         {"name": "recess-groups", "rounds": turns * GROUPS, "settings": {"norm_factor": 0.0, **settings}},
-        partition={"kind": "dirichlet", "alpha": 0.5, "nodes": nodes},
+        partition={"kind": "dirichlet", "alpha": 0.5, "nodes": 9},
         learner=MLP,
+        protection=protection,
         measures={"every": 100},
     )
     return make_setting(chosen, source(240), 1)
@@ -89,7 +97,7 @@ def test_nothing_goes_on_when_nobody_is_trusted() -> None:
 
 
 def test_groups_are_drawn_from_the_job_alike_and_large_enough() -> None:
-    job = setting(nodes=9).job
+    job = setting().job
     drawn = RecessGroups().groups(job)
     assert drawn == RecessGroups().groups(job)
     assert sorted(len(group) for group in drawn) == [3, 3, 3]
@@ -99,3 +107,13 @@ def test_groups_are_drawn_from_the_job_alike_and_large_enough() -> None:
     assert len({frozenset(groups) for groups in others}) > 1
     with pytest.raises(MethodUnsuitable, match="empty line"):
         RecessGroups(RecessGroupsSettings(members=("node-00", " "))).groups(job)
+
+
+def test_masked_groups_give_the_same_answers() -> None:
+    """Three masked sums of three nodes each, three turns."""
+    plain, masked = (
+        trust_of(states(setting(members=MEMBERS, turns=3, protection=protection))[-1])
+        for protection in ("none", "masking")
+    )
+    assert masked.probes.tolist() == [1.0]
+    np.testing.assert_allclose(masked.consistency, plain.consistency, atol=1e-3)

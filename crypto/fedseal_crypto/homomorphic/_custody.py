@@ -77,10 +77,12 @@ class SplitKey:
     Attributes:
         sealed: For the custodian; useless without the shares.
         shares: One for each organisation, sealed under its own passphrase.
+        beside: A second key that the same shares open; empty if there is none.
     """
 
     sealed: bytes
     shares: Mapping[str, bytes]
+    beside: bytes = b""
 
 
 @final
@@ -125,13 +127,20 @@ def unseal_key(sealed: bytes, *, lock: Lock) -> SecretContext:
     return _open(sealed, facts, unlock(body, lock=lock, associated=sealed[: _HEAD.size], what="the sealed key"))
 
 
-def split_key(secret: SecretContext, *, threshold: int, holders: Mapping[str, Passphrase]) -> SplitKey:
+def split_key(
+    secret: SecretContext,
+    *,
+    threshold: int,
+    holders: Mapping[str, Passphrase],
+    beside: SecretContext | None = None,
+) -> SplitKey:
     """Seal the key so that any `threshold` of the organisations open it together.
 
     Args:
         secret: The key.
         threshold: 2 to the number of holders.
         holders: Organisation to the passphrase that seals its share; 2 to 255, names of 1 to 255 bytes.
+        beside: A second key of the same job, which the same shares open.
 
     Raises:
         MisuseError: One of these does not hold.
@@ -145,8 +154,7 @@ def split_key(secret: SecretContext, *, threshold: int, holders: Mapping[str, Pa
     if any(not 1 <= len(name.encode()) <= 255 for name in holders):
         raise MisuseError("an organisation's name has 1 to 255 bytes.")
     key, sealing = os.urandom(32), os.urandom(_ID)
-    head = _head(SEALED_MAGIC, secret, _SHARED_LOCK)
-    sealed = head + sealing + lock_up(_plain(secret), lock=KeyFile(SecretBytes(key)), associated=head + sealing)
+    lock = KeyFile(SecretBytes(key))
     numbers = range(1, len(holders) + 1)
     pieces = split_secret(key, threshold=threshold, holders=numbers, entropy=os.urandom)
     shares = {}
@@ -154,7 +162,8 @@ def split_key(secret: SecretContext, *, threshold: int, holders: Mapping[str, Pa
         label = _SHARE_HEAD.pack(sealing, threshold, len(holders), number, len(name.encode())) + name.encode()
         start = _head(SHARE_MAGIC, secret, passphrase.code) + label
         shares[name] = start + lock_up(pieces[number], lock=passphrase, associated=start)
-    return SplitKey(sealed=sealed, shares=shares)
+    second = b"" if beside is None else _sealed_for_shares(beside, sealing, lock)
+    return SplitKey(sealed=_sealed_for_shares(secret, sealing, lock), shares=shares, beside=second)
 
 
 def open_share(share: bytes, *, passphrase: Passphrase) -> OpenedShare:
@@ -170,6 +179,11 @@ def open_share(share: bytes, *, passphrase: Passphrase) -> OpenedShare:
     return OpenedShare(facts=facts, sealing=sealing, number=number, secret=SecretBytes(secret))
 
 
+def _sealed_for_shares(secret: SecretContext, sealing: bytes, lock: KeyFile) -> bytes:
+    start = _head(SEALED_MAGIC, secret, _SHARED_LOCK) + sealing
+    return start + lock_up(_plain(secret), lock=lock, associated=start)
+
+
 def reassemble_key(sealed: bytes, shares: Sequence[OpenedShare]) -> SecretContext:
     """The secret key, from the sealed file and enough opened shares.
 
@@ -178,9 +192,18 @@ def reassemble_key(sealed: bytes, shares: Sequence[OpenedShare]) -> SecretContex
         ShareRefused: A share is of another key or splitting, or comes twice.
         SharesInsufficient: Too few, or together they do not give the key.
     """
-    facts, body = _read_head(sealed, SEALED_MAGIC, "a sealed key")
-    if facts.lock != "shares":
-        raise SealRefused(f"this key opens with {_WITH[facts.lock]}, not with shares.")
+    return reassemble_keys(sealed, b"", shares)[0]
+
+
+def reassemble_keys(
+    sealed: bytes, beside: bytes, shares: Sequence[OpenedShare]
+) -> tuple[SecretContext, SecretContext | None]:
+    """The secret key and the one that was split beside it, of which there is none where ``beside`` is empty.
+
+    Raises:
+        SealRefused, ShareRefused, SharesInsufficient: As `reassemble_key`, for either.
+    """
+    facts, body = _read_shared(sealed)
     sealing = body[:_ID]
     for share in shares:
         if share.facts.key_digest != facts.key_digest or share.sealing != sealing:
@@ -196,7 +219,19 @@ def reassemble_key(sealed: bytes, shares: Sequence[OpenedShare]) -> SecretContex
         plain = unlock(body[_ID:], lock=key, associated=sealed[: _HEAD.size + _ID], what="the sealed key")
     except (ShareInvalid, WrongLock) as error:
         raise SharesInsufficient("the shares together do not open the key; one of them is wrong.") from error
-    return _open(sealed, facts, plain)
+    secret = _open(sealed, facts, plain)
+    if not beside:
+        return secret, None
+    own, body = _read_shared(beside)
+    plain = unlock(body[_ID:], lock=key, associated=beside[: _HEAD.size + _ID], what="the second key")
+    return secret, _open(beside, own, plain)
+
+
+def _read_shared(sealed: bytes) -> tuple[SealedFacts, bytes]:
+    facts, body = _read_head(sealed, SEALED_MAGIC, "a sealed key")
+    if facts.lock != "shares":
+        raise SealRefused(f"this key opens with {_WITH[facts.lock]}, not with shares.")
+    return facts, body
 
 
 def sealed_facts(data: bytes) -> SealedFacts:

@@ -10,7 +10,8 @@ Rules kept here:
    run of its process, which removes that file when it has read it.
 
 Files: ``<job>.key`` sealed, ``<job>.public``, and after a reassembly ``<job>.released``. Of a job whose method has
-scalars also ``<job>.scalars.key``, ``<job>.scalars.public`` and ``<job>.scalars.evaluation``.
+scalars also ``<job>.scalars.key``, ``<job>.scalars.public`` and ``<job>.scalars.evaluation``; both keys are split
+together, and the same shares open them.
 """
 
 import os
@@ -32,7 +33,7 @@ from fedseal_crypto.homomorphic import (
     SplitKey,
     generate_keys,
     new_key_file,
-    reassemble_key,
+    reassemble_keys,
     seal_key,
     sealed_facts,
     split_key,
@@ -44,7 +45,7 @@ MAX_SEALED_BYTES = 64 << 20
 """A sealed secret key; for sums it is under 1 MB."""
 
 _KEY, _PUBLIC, _RELEASED = ".key", ".public", ".released"
-_SCALARS, _EVALUATION = ".scalars", ".evaluation"
+_SCALARS, _EVALUATION, _SPLIT = ".scalars", ".evaluation", ".split"
 _SHARES = "shares"
 _KEY_FILE_BYTES = 4096
 
@@ -96,13 +97,13 @@ class Vault:
         """A job's second secret key, opened once in this process.
 
         Raises:
+            KeyLocked: it is split; shares must be brought together first.
             SetupError: its file is missing.
             SealRefused, WrongLock: it does not open.
         """
         held = self._open.get(job + _SCALARS)
         if held is None:
-            sealed = self._sealed(job, kind=_SCALARS)
-            held = self._open[job + _SCALARS] = unseal_key(sealed, lock=self._lock)
+            held = self._open[job + _SCALARS] = self._unsealed(job, kind=_SCALARS)
         return held
 
     def secret(self, job: str) -> SecretContext:
@@ -116,6 +117,8 @@ class Vault:
         held = self._open.get(job)
         if held is None:
             held = self._open[job] = self._unsealed(job)
+            if self._path(job, _SCALARS + _RELEASED).is_file():
+                self.scalar_secret(job)  # what was released is read, and removed, together
         return held
 
     def require_lock(self, jobs: Iterable[str]) -> None:
@@ -126,10 +129,12 @@ class Vault:
         """
         for job in jobs:
             try:
-                if self.has(job) and not self.is_split(job):
+                if self.has(job) and self.is_split(job):
+                    self._settle_split(job)
+                elif self.has(job):
                     self.secret(job)
-                if self.has_scalars(job):
-                    self.scalar_secret(job)
+                    if self.has_scalars(job):
+                        self.scalar_secret(job)
             except SealRefused as error:
                 raise SetupError(
                     f"{self._path(job, _KEY)} does not open: {str(error).rstrip('.')}; start with the passphrase or "
@@ -158,8 +163,9 @@ class Vault:
             held = self._open.pop(job + kind, None)
             if held is not None:
                 held.destroy()
-        for suffix in (_KEY, _RELEASED, _PUBLIC, *(_SCALARS + item for item in (_KEY, _PUBLIC, _EVALUATION))):
-            _shred(self._path(job, suffix))
+        for suffix in (_KEY, _RELEASED, _PUBLIC, _SPLIT, _EVALUATION):
+            for kind in ("", _SCALARS):
+                _shred(self._path(job, kind + suffix))
         sync_folder(self._folder)
 
     def split(self, job: str, *, threshold: int, holders: dict[str, Passphrase]) -> SplitKey:
@@ -169,11 +175,8 @@ class Vault:
             MisuseError: that threshold is impossible.
             SealRefused, WrongLock, SetupError: the key does not open.
         """
-        if self.has_scalars(job):
-            raise SetupError(
-                f"job {job[:12]} has a second key for scalars, which cannot be split; run it without a split key"
-            )
-        return split_key(self._unsealed(job), threshold=threshold, holders=holders)
+        second = self._unsealed(job, kind=_SCALARS) if self.has_scalars(job) else None
+        return split_key(self._unsealed(job), threshold=threshold, holders=holders, beside=second)
 
     def keep_split(self, job: str, parts: SplitKey) -> None:
         """Replace a job's sealed key by the split one, once every share is on a disk.
@@ -181,10 +184,23 @@ class Vault:
         Raises:
             OSError: the disk cannot be written; the key is as it was.
         """
+        if parts.beside:
+            write_atomic(self._path(job, _SCALARS + _SPLIT), parts.beside, private=True)
         path = self._path(job, _KEY)
         with path.open("r+b") as former:  # the file that the name stands for now, also after the name is another's
             write_atomic(path, parts.sealed, private=True)
             _overwrite(former)
+        self._settle_split(job)
+
+    def _settle_split(self, job: str) -> None:
+        """Let the second key of a split one follow it; an interrupted splitting is finished here."""
+        split = self._path(job, _SCALARS + _SPLIT)
+        if split.is_file():
+            path = self._path(job, _SCALARS + _KEY)
+            with path.open("r+b") as former:
+                split.replace(path)
+                _overwrite(former)
+            sync_folder(self._folder)
 
     def release(self, job: str, shares: list[OpenedShare]) -> None:
         """Bring shares together and seal the key under this custodian's lock, for the next run of its process.
@@ -192,15 +208,18 @@ class Vault:
         Raises:
             SealRefused, ShareRefused, SharesInsufficient: they do not open it.
         """
-        secret = reassemble_key(self._sealed(job), shares)
-        write_atomic(self._path(job, _RELEASED), seal_key(secret, lock=self._lock), private=True)
-        secret.destroy()
+        self._settle_split(job)
+        second = self._sealed(job, kind=_SCALARS) if self.has_scalars(job) else b""
+        for kind, secret in zip(("", _SCALARS), reassemble_keys(self._sealed(job), second, shares), strict=True):
+            if secret is not None:
+                write_atomic(self._path(job, kind + _RELEASED), seal_key(secret, lock=self._lock), private=True)
+                secret.destroy()
 
-    def _unsealed(self, job: str) -> SecretContext:
-        sealed = self._sealed(job)
+    def _unsealed(self, job: str, *, kind: str = "") -> SecretContext:
+        sealed = self._sealed(job, kind=kind)
         if sealed_facts(sealed).lock != _SHARES:
             return unseal_key(sealed, lock=self._lock)
-        released = self._path(job, _RELEASED)
+        released = self._path(job, kind + _RELEASED)
         if not released.is_file():
             raise KeyLocked(
                 f"the key of job {job[:12]} is split; bring enough shares together with "

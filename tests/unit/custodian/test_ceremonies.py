@@ -13,9 +13,10 @@ from fedseal.custodian.keeper import LATER
 from fedseal.custodian.vault import KeyLocked
 from fedseal.errors import RefusalError, SetupError
 from fedseal.local import Person
-from fedseal_crypto.homomorphic import Passphrase, SharesInsufficient, WrongLock
+from fedseal_crypto.homomorphic import Passphrase, SharesInsufficient, WrongLock, sealed_facts
 from fedseal_crypto.secret import SecretBytes
 from tests.unit.custodian.house import House, job_file, play, world_of
+from tests.unit.custodian.test_scalars import screening_job
 from tests.unit.node.parties import OFFICERS, SCIENTIST
 
 HOLDERS = ("Cleveland Clinic", "Basel Hospital", "Patients' Council")
@@ -85,6 +86,36 @@ def test_two_of_three_shares_open_the_key_for_one_run(house: House, job: str, sh
     assert split.details["holders"] == sorted(HOLDERS)
     assert split.details["officers"] == [f"person/{name}" for name in OFFICERS]
     assert brought.details["people"] == [f"person/{name}" for _, name in TWO]
+
+
+def test_the_key_for_scalars_is_split_with_the_other(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the process ends between the two; the same shares open both, for one run."""
+    allowed = {"coordinator_may_learn: SUM": "coordinator_may_learn: SCALARS", "[fedavg]": "[fedavg, screening]"}
+    house.approve({"version: 1": "version: 2", **allowed})
+    job = house.offer(screening_job())
+    own = house.vault.scalar_secret(job).public.key_digest
+    row, real = find_job(house.party, job[:10]), vault.Vault._settle_split
+    monkeypatch.setattr(vault.Vault, "_settle_split", lambda _vault, _job: None)
+    split = split_job_key(house.party, house.vault, row, splitting(house, tmp_path / "out"), now=house.clock())
+    monkeypatch.setattr(vault.Vault, "_settle_split", real)
+    house.start()
+    house.vault.require_lock([job])
+    for read in (house.vault.secret, house.vault.scalar_secret):
+        with pytest.raises(KeyLocked, match="is split; bring enough shares together"):
+            read(job)
+    folder = house.folder.path / "vault"
+    for file in folder.glob("*.key"):
+        assert sealed_facts(file.read_bytes()).lock == "shares"
+    assert not list(folder.glob("*.split"))
+    row, shares = find_job(house.party, "small"), dict(zip(HOLDERS, split, strict=True))
+    reassemble_job_key(house.party, house.vault, row, bring(house, shares, *TWO), now=house.clock())
+    house.vault.secret(job)
+    assert not list(folder.glob("*.released")), "both were read together"
+    assert house.vault.scalar_secret(job).public.key_digest == own
+    house.end(job)
+    assert list(folder.iterdir()) == []
 
 
 def test_a_split_that_fails_leaves_everything_as_it_was(

@@ -23,6 +23,7 @@ from fedseal_crypto.homomorphic import (
     open_share,
     parameters_named,
     reassemble_key,
+    reassemble_keys,
     seal_key,
     sealed_facts,
     split_key,
@@ -111,6 +112,22 @@ def test_changed_seals_do_not_open(change: Change, error: type[SealRefused], key
     sealed = change(seal_key(keys[SET.name], lock=lock))
     with pytest.raises(error):
         unseal_key(sealed, lock=lock)
+
+
+def test_the_same_shares_open_a_key_that_was_split_beside(quick: None, keys: Mapping[str, SecretContext]) -> None:
+    """And no key of another splitting."""
+    second = generate_keys(SET)
+    holders = {name: phrase(name) for name in NAMES}
+    split = split_key(keys[SET.name], threshold=2, holders=holders, beside=second)
+    first, found = reassemble_keys(split.sealed, split.beside, opened(split, *NAMES[1:]))
+    assert found is not None
+    assert works(first, keys[SET.name])
+    assert works(found, second)
+    again = split_key(keys[SET.name], threshold=2, holders=holders, beside=second)
+    with pytest.raises(WrongLock):
+        reassemble_keys(split.sealed, again.beside, opened(split, *NAMES[1:]))
+    with pytest.raises(SharesInsufficient):
+        reassemble_keys(split.sealed, split.beside, opened(split, NAMES[0]))
 
 
 @pytest.mark.parametrize("names", [*list(itertools.permutations(NAMES, 2)), NAMES], ids="+".join)

@@ -26,7 +26,7 @@ from tests.unit.node.papers import SCHEMA, pseudonyms
 __all__ = ["federations"]
 
 REVERSING = SITES[0]
-ROUNDS = 6
+ROUNDS = 5
 SETTINGS = b"clip: 1.0, largest_norm: 2.0, decrease: 0.6"
 
 

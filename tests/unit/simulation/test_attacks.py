@@ -51,10 +51,13 @@ def clean_model(method: str) -> NDArray[np.float64]:
     return model_of(simulate(setting_of(None, REPORTING if method == "lockdown" else FEDAVG))[-1])
 
 
+UNTARGETED = ("label-flip", "lie", "min-max", "min-sum", "min-max-reverse", "reverse", "sign-flip")
+
+
 @pytest.mark.parametrize("name", attack_names())
 def test_every_attack_runs_and_changes_the_model(name: str) -> None:
     method = REPORTING if name in ("fixmask", "omniscience") else FEDAVG
-    settings = {} if name in ("label-flip", "lie", "min-max", "min-sum") else {"target": 1, "share": 1.0}
+    settings = {} if name in UNTARGETED else {"target": 1, "share": 1.0}
     settings |= {"deviations": 1.5} if name == "lie" else {}
     attacked = simulate(setting_of({"name": name, "settings": settings}, method))
     assert not np.array_equal(model_of(attacked[-1]), clean_model(str(method["name"])))

@@ -7,7 +7,7 @@ Twenty nodes, 300 images each, Dirichlet 0.5; a network of 101,770 parameters, o
 seeds; 30 steps of the model (59 rounds for RECESS, 29 of them probes). Attacks, of 4 or 8 nodes: ``reverse`` sends 5
 times the honest length against the aggregate as it was received, ``min-max-reverse`` (below: min-max) as far as
 honest updates are apart in that direction; two that RECESS does not see, ``sign-flip`` and ``lie``. RECESS judges by
-probes alone here (`norm_factor: 0`; b = 0.5, c = 0.1); further rows show the published scale (`unit_norm: 1`)
+probes alone here (`norm_factor: 0`; b = 0.7, c = 0.1); further rows show the published scale (`unit_norm: 1`)
 and the settings that are the default. Trimmed mean, median, Multi-Krum and norm bounding must see every update by
 itself: such disclosure exists in simulations only. In the rows ``ours`` is the rule, ``peer`` the plain mean under the
 same attack. An interrupted benchmark goes on where it was (benchmarks/out/recess); STEPS=8 SEEDS=1 makes a short one.

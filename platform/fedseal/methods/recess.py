@@ -70,7 +70,7 @@ class TrustSettings(AveragingSettings):
     probe_scale: Annotated[
         float, Field(gt=0, le=1, description="length of the probe over that of the change that it repeats (c)")
     ] = 0.1
-    decrease: Annotated[float, Field(gt=0, le=100, description="trust lost for an abnormality of 1 (b)")] = 0.5
+    decrease: Annotated[float, Field(gt=0, le=100, description="trust lost for an abnormality of 1 (b)")] = 0.7
     trust: Annotated[
         float, Field(gt=0, le=100, description="with which everybody starts, and the most that there is (TS_0)")
     ] = 1.0

@@ -250,7 +250,8 @@ def _earlier_vector(address: RoundAddress, me: NodeSelf) -> KeptVector | None:
 def _require_vector(address: RoundAddress, me: NodeSelf) -> None:
     """Refuse numbers about a vector that has left this node and that it cannot compare them with any more."""
     before = address.round - 1
-    if _earlier_vector(address, me) is None and me.ledger.attempts.released(address.job, address.stage, before):
+    settled = me.local_states.settled(address.job, address.stage, before)
+    if not settled and me.ledger.attempts.released(address.job, address.stage, before):
         sentence = (
             f"{address}: numbers about this node's vector of the round before are asked, and it was not told which "
             "were opened then, or was restarted before it could compare; it takes part again from the next round on"

@@ -27,6 +27,10 @@ class SmallCnnSettings(TrainingSettings):
         Literal["none", "batch", "group"], Field(description="layers between convolution and activation")
     ] = "none"
     hidden_width: Annotated[int, Field(ge=0, le=8192, description="units before the last layer; 0 for none")] = 128
+    more_hidden: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=8192)], ...],
+        Field(max_length=4, description="units of further layers between these and the last"),
+    ] = ()
 
     @model_validator(mode="after")
     def _image_survives_pooling(self) -> "SmallCnnSettings":
@@ -87,8 +91,9 @@ class SmallCnn(TorchLearner):
     def _add_layers(self, module: torch.nn.Sequential) -> None:
         settings, halvings = self.settings, len(self.settings.filters)
         flat = settings.filters[-1] * (settings.height >> halvings) * (settings.width >> halvings)
-        sizes = [flat, *([settings.hidden_width] if settings.hidden_width else []), self.outputs]
+        hidden = [settings.hidden_width] if settings.hidden_width else []
+        sizes = [flat, *hidden, *settings.more_hidden, self.outputs]
         for index, (inputs, outputs) in enumerate(pairwise(sizes)):
             if index:
-                module.add_module("hidden_relu", torch.nn.ReLU())
+                module.add_module(f"hidden_relu{index}", torch.nn.ReLU())
             module.add_module(f"layer{index}", torch.nn.Linear(inputs, outputs))

@@ -5,6 +5,7 @@ from fedseal.methods.contract import (
     NOTHING,
     STATISTICS_STAGE,
     TRAINING_STAGE,
+    AdaptingMethod,
     CohortSum,
     Contribution,
     DisclosureStatement,
@@ -15,6 +16,7 @@ from fedseal.methods.contract import (
     Quantity,
     Stage,
     node_seed,
+    own_model,
 )
 from fedseal.methods.errors import BroadcastRefused, ContributionRefused, MethodUnsuitable
 from fedseal.methods.in_process import JobRun, RoundReport, run_in_process
@@ -35,6 +37,7 @@ __all__ = [
     "NOTHING",
     "STATISTICS_STAGE",
     "TRAINING_STAGE",
+    "AdaptingMethod",
     "BroadcastRefused",
     "CohortSum",
     "Contribution",
@@ -56,6 +59,7 @@ __all__ = [
     "method_class",
     "method_names",
     "node_seed",
+    "own_model",
     "pack_broadcast",
     "programme",
     "programme_statement",

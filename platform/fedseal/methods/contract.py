@@ -20,7 +20,8 @@ Rules a method keeps:
   was (SCAFFOLD and FedDyn need that).
 
 A method whose contributions do not add up is an `IndividualMethod`; nothing but its own statement and its one further
-function tells it from the others.
+function tells it from the others. One that fits the finished model to a node's rows, at that node, is an
+`AdaptingMethod`.
 
 A method is found through the entry-point group ``fedseal.methods`` as a class that is constructed from its
 settings.
@@ -297,6 +298,29 @@ class IndividualMethod(Method, Protocol):
         Raises:
             PeerFault: The contributions are impossible.
         """
+
+
+@runtime_checkable
+class AdaptingMethod(Method, Protocol):
+    """A method whose model a node fits to its own rows before it uses it; nothing of that is sent."""
+
+    def adapted_model(self, context: NodeContext, exported: NamedTensors) -> NamedTensors:
+        """Node: the model that it would use, given its rows and what it kept.
+
+        Args:
+            context: Of any stage after the training; its broadcast is not looked at.
+            exported: What the training stage published.
+
+        Raises:
+            TrainingFailed: Adaptation gave nothing usable.
+        """
+
+
+def own_model(method: Method, context: NodeContext, exported: NamedTensors) -> NamedTensors:
+    """Node: the model it would use itself, adapted if the method adapts, else joined with what it kept."""
+    if isinstance(method, AdaptingMethod):
+        return method.adapted_model(context, exported)
+    return method.node_model(exported, context.local_state)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ Rules this module keeps:
 - A node contributes sums over its held-out rows (see `fedseal.learning.metrics`), never a prediction or a
   metric.
 - The model evaluated is the one that the training stage published, joined with what the node keeps for
-  itself.
+  itself, and fitted to its own training rows if the method does that.
 """
 
 import math
@@ -35,6 +35,7 @@ from fedseal.methods.contract import (
     NodeContext,
     Plan,
     Quantity,
+    own_model,
 )
 from fedseal.methods.fedavg import FedAvg
 from fedseal_crypto.encoding import VectorSpec
@@ -120,7 +121,7 @@ class Evaluation:
     def contribute(self, context: NodeContext) -> Contribution:
         """Predict this node's held-out rows and sum up."""
         plan = context.plan
-        model = self.trainer.node_model(plan.published[TRAINING_STAGE], context.local_state)
+        model = own_model(self.trainer, context, plan.published[TRAINING_STAGE])
         examples = plan.examples(context.data.held_out)
         sums = prediction_sums(plan.require_learner().predict(model, examples.inputs), examples.labels)
         return Contribution(

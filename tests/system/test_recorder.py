@@ -101,7 +101,7 @@ FIGURES = {
 INSTEAD = {"rows": "nodes"}
 """Methods that weigh every node alike count nodes instead of rows."""
 
-MORE: dict[str, set[str]] = {}
+MORE: dict[str, set[str]] = {"metavd": {"dropout_rate", "divergence"}}
 """Further figures of the training stage, by method."""
 
 ALWAYS = {"bytes_up_per_node"}

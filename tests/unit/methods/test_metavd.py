@@ -180,8 +180,8 @@ def test_the_sums_give_what_the_published_algorithm_gives(
 ) -> None:
     """Model, hypernetwork and embeddings over four rounds with a changing cohort; embeddings move at the next turn.
 
-    The divergence is light enough that nothing is held back, neither by `hyper_clip` (see the next test) nor where a log
-    variance becomes a precision, and steps stay small enough for float32 broadcasts not to be amplified.
+    The divergence is light enough that nothing is held back, neither by `hyper_clip` (see the next test) nor where a
+    log variance becomes a precision, and steps stay small enough for float32 broadcasts not to be amplified.
     """
     rounds = Rounds(heart_job, heart_schema, split_hospitals, divergence=20.0, hyper_clip=100.0, **chosen)
     server = Published(rounds)

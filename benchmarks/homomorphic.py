@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 mpl.use("Agg")  # no display needed; must come before pyplot
+from _custody_round import PartyCosts, custody_round
 from _encrypted_round import VALUES, Case, Costs, coordinator_memory, our_round, scalar_costs, tenseal_round
 from _peer_venv import Peer, PeerUnavailable
 from matplotlib import pyplot as plt
@@ -46,6 +47,7 @@ FLOAT32 = 4 * VALUES
 ROUNDS = (Case(members=10), Case(members=10, layers=40))
 SIZES = (Case(members=10, masked=True), Case(members=100), Case(members=100, masked=True))
 UPLOAD_PROMISES = {10: 2.2, 100: 4.2}
+JOB_CASE = Case(members=10, masked=True)
 CLIENT_PROMISE, ROUND_PROMISE = 2.5, 4.0
 OURS = ("encode", "encrypt")
 
@@ -80,6 +82,29 @@ def play(case: Case, console: Console) -> tuple[Costs, dict[str, Any] | None]:
                     print(f"no figures of the peer: {error}", file=sys.stderr)
     peers.sort(key=lambda one: one["total"])
     return middle(ours), peers[len(peers) // 2] if peers else None
+
+
+def play_jobs() -> dict[str, PartyCosts]:
+    """A round of a job under each of the two protections, the median of three by total."""
+    played = {}
+    for name, hybrid in (("homomorphic", False), ("hybrid", True)):
+        runs = [custody_round(JOB_CASE, hybrid=hybrid) for _ in range(RUNS)]
+        played[name] = sorted(runs, key=lambda one: one.total)[RUNS // 2]
+    return played
+
+
+def job_table(jobs: dict[str, PartyCosts]) -> Table:
+    """Rounds as jobs play them: pads or masks, signatures, digests, both additions."""
+    table = Table(
+        title="A round of a job, 10 members, a million values, CPU s", caption="coordinator and custodian: all"
+    )
+    for heading in ("protection", "a member", "coordinator", "custodian", "round", "upload MB", "of float32"):
+        table.add_column(heading, justify="left" if heading == "protection" else "right")
+    for name, costs in jobs.items():
+        seconds = (costs.member, costs.seconds["coordinator"], costs.seconds["custodian"], costs.total)
+        up = (f"{costs.up / 1e6:.1f}", f"{costs.up / FLOAT32:.2f}")
+        table.add_row(name, *(f"{one:.2f}" for one in seconds), *up)
+    return table
 
 
 def profile_encryption() -> dict[str, float]:
@@ -236,6 +261,16 @@ def json_rows(
     return rows
 
 
+def job_rows(jobs: dict[str, PartyCosts]) -> list[Row]:
+    """The rows of `job_table` for JSON=FILE."""
+    rows = []
+    for name, costs in jobs.items():
+        for party, seconds in (("member", costs.member), ("round, all parties", costs.total)):
+            rows.append(Row(case=f"job, {name}", metric=party, unit="s", ours=seconds, peer=None, floor=None))
+        rows.append(Row(case=f"job, {name}", metric="upload", unit="bytes", ours=costs.up, peer=None, floor=FLOAT32))
+    return rows
+
+
 def broken_promises(rounds: Rounds, sizes: list[tuple[Case, Costs]], memory: dict[int, int]) -> list[str]:
     """Sentences about what does not hold."""
     out = []
@@ -268,7 +303,9 @@ def main() -> int:
         sizes = [(case, our_round(case, contributions=3)) for case in SIZES]
         memory = {members: coordinator_memory(members) for members in (2, 10, 100)}
         parts, scalars = profile_encryption(), scalar_costs(RUNS)
-    console.print(*tables(rounds, plain, sizes, parts, scalars))
+    with console.status("rounds of jobs"):
+        jobs = play_jobs()
+    console.print(*tables(rounds, plain, sizes, parts, scalars), job_table(jobs))
     peaks = ", ".join(f"{members} members {peak / 1e6:.1f} MB" for members, peak in memory.items())
     console.print(f"the coordinator's sum at its peak: {peaks}")
     for case, ours, peer in rounds:
@@ -280,7 +317,7 @@ def main() -> int:
     plot(rounds, plain, sizes, OUT / "homomorphic.png")
     console.print(f"plot: {OUT / 'homomorphic.png'}")
     if os.environ.get("JSON"):
-        rows = json_rows(rounds, plain, sizes, memory, scalars)
+        rows = json_rows(rounds, plain, sizes, memory, scalars) + job_rows(jobs)
         Path(os.environ["JSON"]).write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     broken = broken_promises(rounds, sizes, memory)
     for sentence in broken:

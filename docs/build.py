@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that the blocks below are found whoever runs this file
 
-from blocks import attacks, audit, cli, documents, permissions, protocol, states
+from blocks import attacks, audit, choosing, cli, documents, permissions, protocol, states
 
 ROOT = Path(__file__).parents[1]
 BLOCKS: Mapping[str, Callable[[], str]] = {
@@ -32,6 +32,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     **audit.BLOCKS,
     **cli.BLOCKS,
     **attacks.BLOCKS,
+    **choosing.BLOCKS,
     **permissions.BLOCKS,
 }
 

@@ -129,6 +129,7 @@ def status(
                     for job in standing.jobs
                 ],
                 "log_entries": standing.log_entries,
+                "warnings": list(standing.warnings),
             }
         )
         return
@@ -151,6 +152,8 @@ def status(
         ],
         empty="No job was offered yet.",
     )
+    for warning in standing.warnings:
+        note(f"Warning: {warning}")
 
 
 PeopleOption = Annotated[
@@ -273,12 +276,14 @@ def _pairs(values: list[str], *, what: str) -> list[tuple[str, Path]]:
 @contextmanager
 def _opened(folder: Path, seal_passphrase_file: Path | None) -> "Iterator[tuple[LocalParty, Vault]]":
     """The custodian of a folder with its sealed keys."""
-    from fedseal.custodian.run import load_settings, open_vault
-    from fedseal.local import open_party
+    from fedseal.custodian.config import CustodianSettings
+    from fedseal.custodian.run import open_vault
+    from fedseal.local import load_settings, open_party
     from fedseal_crypto.identity import PartyKind
 
     with open_party(folder, PartyKind.CUSTODIAN) as party:
-        yield party, open_vault(party.folder, load_settings(party.folder), _seal_passphrase(seal_passphrase_file))
+        settings = load_settings(party.folder, CustodianSettings)
+        yield party, open_vault(party.folder, settings, _seal_passphrase(seal_passphrase_file))
 
 
 def _seal_passphrase(file: Path | None) -> "SecretBytes | None":

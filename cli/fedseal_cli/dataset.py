@@ -179,3 +179,23 @@ def profile(
         say(wrapped(change))
     if view.changes:
         say("It is approved as it is now with `fedseal dataset approve`.")
+
+
+@command(app, "admit-public", example="fedseal dataset admit-public public.safetensors --folder cleveland")
+def admit_public(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="safetensors with `inputs` and `labels`, both float32.")],
+    folder: Annotated[Path, typer.Option("--folder", metavar="DIR", help="Folder of the node or coordinator.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Keep a copy of public rows under their digest, for methods that train on them, such as pfedhr.
+
+    The coordinator and every node of a job admit the same file; the job names its digest.
+    """
+    from fedseal.folders import PartyFolder
+    from fedseal.learning.public_rows import PublicRows
+
+    digest = PublicRows.of_party(PartyFolder.load(folder).path).admit(file)
+    if as_json:
+        print_json({"file": str(file), "digest": digest})
+        return
+    say(f"{file} is admitted at {folder} with the digest {digest}")

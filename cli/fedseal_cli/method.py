@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fedseal_cli import method_choice
 from fedseal_cli.commands import JsonOption, command, noun
 from fedseal_cli.output import print_fields, print_json, print_table, say, wrapped
 
@@ -67,6 +68,9 @@ def show(
         [(item.party, item.name, item.description) for item in statement.quantities],
         empty="No party sees anything.",
     )
+
+
+method_choice.register(app)
 
 
 def _row(method: "type[Method]") -> dict[str, object]:

@@ -53,6 +53,8 @@ def run(
 ) -> None:
     """Run an experiment, or go on with one that was interrupted.
 
+    `protection` in the file is none, encoded, masking, homomorphic or hybrid; the last three play the whole protocol.
+
     Every seed is a run of its own. The folder keeps the experiment file, every round's figures and the state
     to go on from; a finished seed is not run again.
     """

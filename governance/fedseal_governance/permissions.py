@@ -47,6 +47,11 @@ class Operation(StrEnum):
     BROADCAST_READ = "broadcast.read"
     CHECKPOINT_READ = "checkpoint.read"
     CHECKPOINT_COSIGN = "checkpoint.cosign"
+    # custodians, at the coordinator
+    CUSTODY_ATTEND = "custody.attend"
+    CUSTODY_ANSWER = "custody.answer"
+    CIPHERTEXT_READ = "ciphertext.read"
+    # people, at the coordinator: the federation's policies
     FEDERATION_POLICY_PROPOSE = "federation.policy.propose"
     FEDERATION_POLICY_APPROVE = "federation.policy.approve"
     FEDERATION_POLICY_REVOKE = "federation.policy.revoke"
@@ -197,6 +202,15 @@ PERMISSIONS: Mapping[Operation, Rule] = MappingProxyType(
             at=_COORDINATOR, machines=_NODES, what="fetch a checkpoint of the coordinator's log"
         ),
         Operation.CHECKPOINT_COSIGN: Rule(at=_COORDINATOR, machines=_NODES, what="countersign such a checkpoint"),
+        Operation.CUSTODY_ATTEND: Rule(
+            at=_COORDINATOR, machines=_CUSTODIAN, what="be present and receive a custodian's tasks"
+        ),
+        Operation.CUSTODY_ANSWER: Rule(
+            at=_COORDINATOR, machines=_CUSTODIAN, what="publish a key, deliver an opened sum, or decline either"
+        ),
+        Operation.CIPHERTEXT_READ: Rule(
+            at=_COORDINATOR, machines=_CUSTODIAN, what="fetch the ciphertexts of a sum that is to be opened"
+        ),
         Operation.POLICY_PROPOSE: Rule(
             at=_NODE,
             also=_CUSTODIAN,

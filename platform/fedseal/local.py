@@ -39,6 +39,9 @@ KINDS_WITH_DATABASE = frozenset({PartyKind.AUTHORITY, PartyKind.COORDINATOR, Par
 _BELONG_TO_ALL = frozenset({PartyKind.AUTHORITY, PartyKind.COORDINATOR})
 
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+
+MAX_CONFIG_BYTES = 64 * 1024
 
 
 class _DatabaseSetting(BaseModel):
@@ -134,6 +137,18 @@ class LocalParty:
     def trust(self, now: datetime) -> Trust:
         """Whom signatures are checked against."""
         return Trust(root=self.folder.trust_root(), revocations=self.folder.revocations(now))
+
+
+def load_settings(folder: PartyFolder, model: type[M]) -> M:
+    """Read the configuration file of a party's process, or its defaults if there is none.
+
+    Raises:
+        DocumentError: The file cannot be read, or says something that ``model`` does not know.
+    """
+    path = folder.config_path
+    if not path.exists():
+        return model()
+    return load_yaml(read_limited(path, max_bytes=MAX_CONFIG_BYTES, what="configuration"), str(path), model)
 
 
 def database_url(folder: PartyFolder) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fedseal.local import open_party
-from fedseal_crypto.homomorphic import KeyFile, SecretContext, find_secret_key, unseal_key
+from fedseal.report import FederationView, render_report
+from fedseal_crypto.homomorphic import KeyFile, unseal_key
 from fedseal_crypto.secret import SecretBytes
 from fedseal_governance import custody
 from fedseal_governance.audit import Entry
@@ -16,21 +17,26 @@ from fedseal_governance.custody import ServedState
 from tests.system import evidence
 from tests.system.actors import Trap
 from tests.system.federation import Federation, SmallJob
-from tests.system.founding import CUSTODIAN, NODES, approve_policy, policy_for
+from tests.system.founding import CUSTODIAN, NODES, SCIENTIST, approve_policy, policy_for, utc_now
+from tests.system.hunting import holders_of_secrets
 
 pytestmark = pytest.mark.system
 
 JOB = SmallJob(kind="statistics", protection="homomorphic")
 
 MOMENTS = {
+    "offered": Trap(owner="custodian", call=r"^judge", moment="before"),
     "key-made": Trap(owner="vault", call=r"^create", moment="after"),
     "key-stored": Trap(owner="custodian", call=r"^store_key", moment="after"),
     "key-published": Trap(owner="custody", call=r"^publish_key", moment="after"),
     "ciphertext-fetched": Trap(owner="custody", call=r"^fetch_ciphertext", moment="after", skip=1),
+    "sum-asked": Trap(owner="custodian", call=r"^require_openable", moment="before"),
     "before-noting": Trap(owner="custodian", call=r"^note_opened", moment="before"),
     "noted": Trap(owner="custodian", call=r"^note_opened", moment="after"),
     "delivered": Trap(owner="custody", call=r"^deliver_sum", moment="after"),
+    "end-heard": Trap(owner="vault", call=r"^destroy", moment="before"),
     "key-file-gone": Trap(owner="vault", call=r"^destroy", moment="after"),
+    "destroyed": Trap(owner="custodian", call=r"^destroyed", moment="after"),
 }
 
 
@@ -134,19 +140,21 @@ def test_a_training_job_leaves_no_secret_key_anywhere(idle: Federation, tmp_path
     vault = idle.folder / CUSTODIAN / "vault"
     lock = KeyFile(SecretBytes((idle.folder / CUSTODIAN / "keys" / "vault.key").read_bytes()))
     secret = unseal_key((vault / f"{job}.key").read_bytes(), lock=lock)
-    assert holders_of_secrets(idle, secret) == set()
+    assert holders_of_secrets(idle.folder, secret, printed=idle.output) == set()
     idle.start_custodian()
     idle.wait_ended(job)
     assert_served(idle, job, tmp_path, rounds=3)
-    assert holders_of_secrets(idle, secret) == set()
+    with idle.client() as client:
+        for item in client.show_job(job).artefacts:  # model, statistics, job record
+            client.download(job, item.digest, tmp_path / item.digest)
+    (tmp_path / "report.html").write_bytes(report_of(idle, job))
+    assert holders_of_secrets(idle.folder, secret, printed=idle.output) == set()
+    assert holders_of_secrets(tmp_path, secret) == set()
     assert not list(vault.iterdir())
 
 
-def holders_of_secrets(federation: Federation, secret: SecretContext) -> set[str]:
-    """Files (databases included, as they lie on the disk) that hold any secret key, or this one, in the clear."""
-    found = set()
-    for path in federation.folder.rglob("*"):
-        data = path.read_bytes() if path.is_file() else b""
-        if find_secret_key(data) or secret.appears_in(data):
-            found.add(str(path.relative_to(federation.folder)))
-    return found
+def report_of(federation: Federation, job: str) -> bytes:
+    """The page that `fedseal job report` writes."""
+    party, moment = federation.party(SCIENTIST), utc_now()
+    view = FederationView(root=party.trust_root(), revocations=party.revocations(moment), organisations={})
+    return render_report(federation.detail(job), generated_at=moment, federation=view, log=None)

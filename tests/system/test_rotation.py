@@ -12,8 +12,10 @@ from fedseal.folders import PartyFolder
 from fedseal.local import open_party
 from fedseal_crypto.secret import SecretBytes
 from tests.system import evidence, founding
+from tests.system.actors import Trap
 from tests.system.federation import Federation, SmallJob
-from tests.system.founding import NODES, PASSPHRASE
+from tests.system.founding import CUSTODIAN, NODES, PASSPHRASE
+from tests.system.processes import context
 from tests.system.test_revocation import HeldJob
 
 pytestmark = pytest.mark.system
@@ -66,3 +68,36 @@ def test_everybody_rotates_in_the_middle_of_a_round(idle: Federation, tmp_path: 
     with open_party(idle.folder / "coordinator") as party:
         kinds = party.read(lambda session: [entry.type for entry in evidence.log_entries(session, party)])
     assert "certificate.renewed" in kinds
+
+
+def test_a_custodian_rotates_while_it_opens_a_sum(idle: Federation, tmp_path: Path) -> None:
+    """Its sums are signed with the new key from then on; the statement of the job's key keeps the old signature."""
+    hold = Trap(
+        owner="custodian",
+        call=r"^note_opened",
+        moment="before",
+        action="hold",
+        reached=context().Event(),
+        released=context().Event(),
+    )
+    idle.start()
+    custodian = idle.start_custodian(trap=hold)
+    job = idle.submit(SmallJob(rounds=1, protection="homomorphic"))
+    assert hold.reached is not None
+    assert hold.released is not None
+    assert hold.reached.wait(30)
+    rotate(idle, CUSTODIAN)
+    custodian.wait_for_line(TAKEN_OVER)
+    seen = len(idle.require_coordinator().lines)
+    hold.released.set()
+    idle.require_coordinator().wait_for_line('"custodian present"', start=seen)
+    idle.wait_ended(job)
+    evidence.assert_finished(idle, job, tmp_path)
+    assert {(item.address.attempt, item.state) for item in idle.detail(job).rounds} == {(0, "completed")}
+
+    newer = retire(idle, f"custodian/{CUSTODIAN}")
+    with idle.client("grace") as client:
+        assert client.publish_revocations(newer) == "taken over"
+    again = idle.run(SmallJob(name="again", kind="statistics", protection="homomorphic"))
+    assert again.summary.state == "finished", again.summary.reason
+    assert custodian.running

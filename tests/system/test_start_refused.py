@@ -29,7 +29,7 @@ def run(federation: Federation, kind: PartyKind, folder: Path, *, clock_offset: 
     if kind is PartyKind.COORDINATOR:
         arguments = ("coordinator", "run", "--folder", str(folder), "--listen", federation.address)
     else:
-        arguments = ("node", "run", "--folder", str(folder), "--coordinator", federation.address)
+        arguments = (kind.value, "run", "--folder", str(folder), "--coordinator", federation.address)
     process = PartyProcess(folder.name, Launch(arguments=arguments, clock_offset=clock_offset))
     federation.retired.append(process)
     return process
@@ -187,6 +187,29 @@ def test_a_second_process_on_one_database(idle: Federation, coordinator: Path, n
     assert idle.require_coordinator().running
     with open_party(node) as party:
         assert party.run("consent.withdraw", lambda act: act.note("test.done", "node/hungary"), now=founding.utc_now())
+
+
+def test_a_custodian(idle: Federation) -> None:
+    """A second process, another lock than its keys', a log edited by hand, no database."""
+    folder = idle.folder / founding.CUSTODIAN
+    first = idle.start_custodian()
+    first.wait_for_line("The custodian connects")
+    second = run(idle, PartyKind.CUSTODIAN, folder)
+    assert_refused(second, "another running service uses this database", code=ExitCode.STORAGE)
+    assert first.running
+    first.stop()
+    (folder / "keys" / "vault.key").unlink()
+    (folder / "vault" / f"{'0' * 64}.key").write_bytes(b"sealed under the key file that is gone")
+    process = run(idle, PartyKind.CUSTODIAN, folder)
+    assert_refused(process, "vault.key does not exist", "--seal-passphrase-file", code=ExitCode.BAD_INPUT)
+    assert not (folder / "keys" / "vault.key").exists()
+    with closing(sqlite3.connect(folder / "custodian.db")) as connection, connection:
+        connection.execute("DELETE FROM audit_entries WHERE seq = 1")
+    process = run(idle, PartyKind.CUSTODIAN, folder)
+    assert_refused(process, "entry 1 of fedseal/heart/data-trust", code=ExitCode.VERIFICATION_FAILED)
+    (folder / "custodian.db").unlink()
+    process = run(idle, PartyKind.CUSTODIAN, folder)
+    assert_refused(process, "custodian.db", "fedseal db upgrade", code=ExitCode.BAD_INPUT)
 
 
 def test_a_log_that_was_edited_by_hand(idle: Federation, node: Path) -> None:

@@ -16,7 +16,7 @@ PLAIN = {"momentum": 0.0, "learning_rate": 0.1}
 
 
 def changed_files(examples: Path, hospitals: tuple[str, ...], method: str) -> dict[str, bytes]:
-    """``job.yaml`` and every hospital's policy, changed so that ``method`` trains and is allowed.
+    """``job.yaml``, every hospital's policy and the custodian's, changed so that ``method`` trains and is allowed.
 
     The method keeps its own defaults, but trains as many local epochs as the example's job says.
 
@@ -36,15 +36,16 @@ def changed_files(examples: Path, hospitals: tuple[str, ...], method: str) -> di
         content["learner"]["settings"].update(PLAIN)
         job = _packed(content)
         _try_one_round(examples, hospitals, job)
-    return {"job.yaml": job, **{f"policy-{name}.yaml": _policy(examples, name, method) for name in hospitals}}
+    owners = (*hospitals, "custodian")
+    return {"job.yaml": job, **{f"policy-{owner}.yaml": _policy(examples, owner, method) for owner in owners}}
 
 
 def _packed(content: dict[str, object]) -> bytes:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode()
 
 
-def _policy(examples: Path, hospital: str, method: str) -> bytes:
-    file = examples / f"policy-{hospital}.yaml"
+def _policy(examples: Path, owner: str, method: str) -> bytes:
+    file = examples / f"policy-{owner}.yaml"
     before, after = "  methods: [fedavg", f"  methods: [{method}, fedavg"
     text = file.read_text()
     if before not in text:

@@ -13,12 +13,27 @@ from enum import StrEnum
 from typing import NoReturn, final
 
 from fedseal_crypto.custody._checks import Statements
-from fedseal_crypto.custody._messages import PAD_SIZE, Commitment, CommitmentList, Parcel, SealedInput
+from fedseal_crypto.custody._messages import (
+    MASKED_INSIDE,
+    PAD_SIZE,
+    Commitment,
+    CommitmentList,
+    Parcel,
+    SealedInput,
+)
 from fedseal_crypto.custody._pads import add_pad
 from fedseal_crypto.encoding import RingMismatch, RingVector
 from fedseal_crypto.errors import MisuseError
 from fedseal_crypto.identity import IdentityKey, PublicIdentity
-from fedseal_crypto.masking import ClientId, ClientLimits, OwnEntryChanged, RoundParameters, Step, UnknownMember
+from fedseal_crypto.masking import (
+    ClientId,
+    ClientLimits,
+    MaskedInputHeader,
+    OwnEntryChanged,
+    RoundParameters,
+    Step,
+    UnknownMember,
+)
 from fedseal_crypto.masking._errors import CallOutOfOrder, Violation
 from fedseal_crypto.masking._limits import check_strength
 from fedseal_crypto.masking._members import COORDINATOR
@@ -181,6 +196,23 @@ def sign_input(own: Commitment, commitments: bytes, identity: IdentityKey) -> Se
         signature=b"",
     )
     return replace(unsigned, signature=identity.sign(unsigned.signed()))
+
+
+def masked_parcel(
+    header: MaskedInputHeader, digest: bytes, *, parameters: RoundParameters, key: bytes, identity: IdentityKey
+) -> Parcel:
+    """What goes before a ciphertext that holds a masked vector.
+
+    Args:
+        header: Of the masked vector inside.
+        digest: SHA-256 of the ciphertext's bytes.
+        parameters: The attempt.
+        key: Digest of the custodian's public key, 32 bytes.
+        identity: The member's signing key.
+    """
+    unsigned = Commitment(client=header.client, context0=parameters.context0(), key=key, digest=digest, signature=b"")
+    sealed = sign_input(unsigned, MASKED_INSIDE, identity)
+    return Parcel(sealed=sealed, pad=SecretBytes(b""), masking=header.encode())
 
 
 def _own_name(

@@ -91,10 +91,10 @@ def run_round(
     }
 
     while server.step not in ENDED:
-        step, encoded = server.step, _Encoder()
+        step, encoded = server.step, Encoder()
         for name, client in clients.items():
             # A member that has left neither hears nor answers; one that left before is told nothing more.
-            if name not in server.expected or _has_left(parties[name], step):
+            if name not in server.expected or has_left(parties[name], step):
                 continue
             # advertise: fresh keys and a commitment, signed.
             # reveal:    (sparse graph) everybody's keys by digest -> the nonce behind the graph.
@@ -106,19 +106,20 @@ def run_round(
             if instruction is None:
                 answer: ClientMessage = client.advertise()
             else:
-                answer = client.answer(_delivered(encoded(instruction), step, name, transcript), parties[name].words)
-            server.receive(_sent(answer, step, name, transcript))
+                answer = client.answer(delivered(encoded(instruction), step, name, transcript), parties[name].words)
+            server.receive(sent(answer, step, name, transcript))
         server.close_step()
     return server.result
 
 
-def _has_left(party: Party, step: Step) -> bool:
+def has_left(party: Party, step: Step) -> bool:
+    """Whether it no longer answers in this step."""
     order = list(Step)
     return party.leaves_at is not None and order.index(party.leaves_at) <= order.index(step)
 
 
 @final
-class _Encoder:
+class Encoder:
     """Encodes a message once if it is sent to many members."""
 
     def __init__(self) -> None:
@@ -130,7 +131,8 @@ class _Encoder:
         return self._last[1]
 
 
-def _delivered(data: bytes, step: Step, name: ClientId, record: Transcript | None) -> ServerMessage:
+def delivered(data: bytes, step: Step, name: ClientId, record: Transcript | None) -> ServerMessage:
+    """A message to a member as it arrives, recorded on the way."""
     if record is not None:
         record.down.append((step, name, data))
     decoded = decode_message(data)
@@ -139,7 +141,8 @@ def _delivered(data: bytes, step: Step, name: ClientId, record: Transcript | Non
     raise MessageMalformed(f"a message for {name} in step {step} is of a kind that only members send.")
 
 
-def _sent(message: ClientMessage, step: Step, name: ClientId, record: Transcript | None) -> ClientMessage:
+def sent(message: ClientMessage, step: Step, name: ClientId, record: Transcript | None) -> ClientMessage:
+    """A message of a member as it arrives, recorded on the way."""
     wire = message.header if isinstance(message, MaskedInput) else message
     data = wire.encode()
     if record is not None:

@@ -15,7 +15,8 @@ from fedseal.coordinator.custody_events import (
 )
 from fedseal.coordinator.custody_roll import CustodianSession
 from fedseal.coordinator.engine import Engine
-from fedseal.coordinator.service import PROTOCOL_VERSION
+from fedseal.coordinator.service import PROTOCOL_VERSION, Door
+from fedseal.coordinator.views import Views
 from fedseal.errors import PeerFault, RefusalError
 from fedseal.foreign import fitted
 from fedseal.protection.statements import STATEMENT_BYTES
@@ -25,10 +26,9 @@ from fedseal.wire._generated import custody_pb2 as pb
 from fedseal.wire._generated import custody_pb2_grpc as rpc
 from fedseal.wire.custody import address_from_wire
 from fedseal.wire.status import guarded, guarded_stream
-from fedseal.wire.tls import caller_certificate
 from fedseal_crypto.certificates import Party
 from fedseal_crypto.digests import parse_digest
-from fedseal_crypto.identity import PartyKind
+from fedseal_governance.permissions import Operation
 
 _CODE_CHARACTERS = 100
 
@@ -36,15 +36,16 @@ _CODE_CHARACTERS = 100
 class CustodyService(rpc.CustodyServicer):
     """What custodians call."""
 
-    def __init__(self, *, engine: Engine, trust: Trust, incoming: Path) -> None:
+    def __init__(self, *, engine: Engine, trust: Trust, views: Views, incoming: Path) -> None:
         self._engine = engine
         self._trust = trust
+        self._door = Door(trust, views)
         self._incoming = incoming
 
     @guarded_stream
     def Attend(self, request: pb.CustodianAttendance, context: grpc.ServicerContext) -> Iterator[pb.CustodianTask]:  # noqa: N802 - gRPC's name
         """Keep a custodian's task stream open."""
-        session = self._session(request, self._custodian(context))
+        session = self._session(request, self._door.admit(context, Operation.CUSTODY_ATTEND))
 
         def gone() -> None:
             session.close()
@@ -58,7 +59,7 @@ class CustodyService(rpc.CustodyServicer):
     @guarded
     def Decline(self, request: pb.Declination, context: grpc.ServicerContext) -> pb.CustodyReceipt:  # noqa: N802 - gRPC's name
         """Take a refusal of a job or of a sum."""
-        custodian = str(self._custodian(context).name)
+        custodian = str(self._door.admit(context, Operation.CUSTODY_ANSWER).name)
         job = parse_digest(request.job)
         address = address_from_wire(request.address) if request.HasField("address") else None
         if address is not None and address.job != job:
@@ -77,7 +78,7 @@ class CustodyService(rpc.CustodyServicer):
     @guarded
     def PublishKey(self, request: Iterator[pb.KeyPart], context: grpc.ServicerContext) -> pb.CustodyReceipt:  # noqa: N802 - gRPC's name
         """Receive a job's public key into a file; only a whole one reaches the engine."""
-        custodian = str(self._custodian(context).name)
+        custodian = str(self._door.admit(context, Operation.CUSTODY_ANSWER).name)
         first = next(request, None)
         if first is None or first.WhichOneof("part") != "header":
             sentence = "a public key must begin with its header"
@@ -101,7 +102,7 @@ class CustodyService(rpc.CustodyServicer):
         self, request: pb.CiphertextRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.CiphertextPiece]:
         """Send one ciphertext of the sum that the caller is asked to open."""
-        custodian = str(self._custodian(context).name)
+        custodian = str(self._door.admit(context, Operation.CIPHERTEXT_READ).name)
         path = self._engine.ciphertext(custodian, address_from_wire(request.address), request.member[:200])
         for piece in chunks.read_file(path):
             yield pb.CiphertextPiece(data=piece)
@@ -109,7 +110,7 @@ class CustodyService(rpc.CustodyServicer):
     @guarded
     def DeliverSum(self, request: Iterator[pb.SumPart], context: grpc.ServicerContext) -> pb.CustodyReceipt:  # noqa: N802 - gRPC's name
         """Receive an opened sum into a file; only a whole one reaches the engine."""
-        custodian = str(self._custodian(context).name)
+        custodian = str(self._door.admit(context, Operation.CUSTODY_ANSWER).name)
         first = next(request, None)
         if first is None or first.WhichOneof("part") != "header":
             sentence = "an opened sum must begin with its header"
@@ -136,13 +137,6 @@ class CustodyService(rpc.CustodyServicer):
         finally:
             target.unlink(missing_ok=True)
         return pb.CustodyReceipt(note="stored")
-
-    def _custodian(self, context: grpc.ServicerContext) -> Party:
-        member = self._trust.tls(caller_certificate(context))
-        if member.kind is not PartyKind.CUSTODIAN:
-            sentence = f"only custodians may call this; you are the {member.kind.value} {member.name}"
-            raise RefusalError(sentence)
-        return member
 
     def _target(self, custodian: str) -> Path:
         return self._incoming / f"{custodian}-{secrets.token_hex(8)}.part"

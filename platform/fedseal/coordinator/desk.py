@@ -84,6 +84,7 @@ class JobDesk:
             minimum_cohort=run.minimum_cohort,
             settings=around.settings,
             last_sum=around.ledger.last_sum(stored.digest),
+            last_asked=run.asked_before,
             now=now,
             common_policies=around.common_policies,
         )
@@ -326,7 +327,8 @@ class JobDesk:
 
     def _begin_round(self, now: datetime) -> None:
         accepted = {node for node, answer in self._answers.items() if answer}
-        roster = self._gathering.roster(accepted, self._around.attendance.all(), now=now)
+        present = self._around.attendance.all()
+        roster = self._gathering.roster(accepted, present, asked=self._run.asked, now=now)
         if roster is None:
             return
         document = self._stored.document

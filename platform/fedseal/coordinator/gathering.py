@@ -31,6 +31,7 @@ class Gathering:
         minimum_cohort: fewest nodes with which a round may begin.
         settings: how long to wait.
         last_sum: the nodes in the job's newest sum, None before the first.
+        last_asked: the nodes that could have been in it; where groups take turns, sums of one group are compared.
         now: waiting begins here.
         common_policies: gives the federation's own policies.
     """
@@ -42,6 +43,7 @@ class Gathering:
         minimum_cohort: int,
         settings: CoordinatorSettings,
         last_sum: frozenset[str] | None,
+        last_asked: frozenset[str] = frozenset(),
         now: datetime,
         common_policies: CommonPolicies = no_common_policies,
     ) -> None:
@@ -49,7 +51,8 @@ class Gathering:
         self._dataset = dataset
         self._minimum = minimum_cohort
         self._settings = settings
-        self._last_sum = last_sum
+        self._asked = last_asked
+        self._last_sums = {} if last_sum is None else {last_asked: last_sum}
         self._waiting_since = now
         self._excluded: dict[str, str] = {}
         self._left_at: dict[str, datetime] = {}
@@ -68,7 +71,7 @@ class Gathering:
 
     def completed(self, survivors: frozenset[str], *, now: datetime) -> None:
         """A round completed over these nodes."""
-        self._last_sum = survivors
+        self._last_sums[self._asked] = survivors
         self._excluded.clear()
         self.wait_from(now)
 
@@ -80,18 +83,22 @@ class Gathering:
         """Seconds since waiting began."""
         return (now - self._waiting_since).total_seconds()
 
-    def roster(self, accepted: Collection[str], present: Sequence[Session], *, now: datetime) -> list[Session] | None:
+    def roster(
+        self, accepted: Collection[str], present: Sequence[Session], *, asked: frozenset[str], now: datetime
+    ) -> list[Session] | None:
         """The next round's nodes, or None while it is worth waiting for more.
 
         Args:
             accepted: nodes that accepted the job.
             present: every node that is present.
+            asked: nodes that the round may hold: all of the job's, or those of one group.
             now: the present.
 
         Raises:
             RefusalError: too few would still take part, or were present for too long a time.
         """
-        wanted = set(accepted) - set(self._excluded)
+        self._asked = asked
+        wanted = (set(accepted) & asked) - set(self._excluded)
         self._require_enough(wanted)
         here = [item for item in present if item.node in wanted]
         missing = wanted - {item.node for item in here}
@@ -102,7 +109,7 @@ class Gathering:
         if enough and not waits_for_unseen and not self._may_return(missing, now):
             for node in unseen:  # this job has waited for it once; the following rounds need not
                 self._left_at[node] = self._waiting_since
-            return self._same_cohort(here)
+            return self._same_cohort(here, asked)
         if not enough and waited >= self._settings.patience_seconds:
             sentence = (
                 f"only {len(here)} nodes were present for {int(waited)} seconds and a round needs "
@@ -111,16 +118,17 @@ class Gathering:
             raise RefusalError(sentence)
         return None
 
-    def _same_cohort(self, here: list[Session]) -> list[Session]:
+    def _same_cohort(self, here: list[Session], asked: frozenset[str]) -> list[Session]:
         """Without those who missed the last sum, where a policy would refuse them beside it.
 
         A site that comes back makes a sum that differs by one site from those before; without it the job goes on.
         """
         policies = [*self._common_policies(self._dataset), *(policy_for(self._dataset, item) for item in here)]
-        if self._last_sum is None or not compares_every_round(policies):
+        last = self._last_sums.get(asked)
+        if last is None or not compares_every_round(policies):
             return here
-        same = [item for item in here if item.node in self._last_sum]
-        return same if len(same) == len(self._last_sum) else here
+        same = [item for item in here if item.node in last]
+        return same if len(same) == len(last) else here
 
     def _require_enough(self, wanted: Collection[str]) -> None:
         """Refuse to wait for a round that cannot begin because too many nodes refuse to take part in it."""

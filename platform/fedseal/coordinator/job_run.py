@@ -17,6 +17,7 @@ from fedseal.methods import (
     CohortSum,
     Plan,
     Stage,
+    asked_nodes,
     pack_broadcast,
     programme,
     stage_plan,
@@ -124,6 +125,21 @@ class JobRun:
         """What every party knows in the next round."""
         base = stage_plan(self.document, self.schema, self.stage, published=self.progress.published)
         return base.for_round(self.progress.round)
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """The nodes that the next round may ask: all of the job's, or those of its group."""
+        return asked_nodes(self.stage.method, self.document, self.progress.round)
+
+    @property
+    def asked_before(self) -> frozenset[str]:
+        """The nodes that the newest completed round could ask; all of the job's before the first."""
+        stage, index = self.progress.stage, self.progress.round - 1
+        if index < 0:
+            stage, index = stage - 1, self.stages[stage - 1].rounds - 1
+        if stage < 0:
+            return frozenset(self.document.nodes)
+        return asked_nodes(self.stages[stage].method, self.document, index)
 
     def open_round(
         self, roster: Sequence[Session], *, step_seconds: float, common: Sequence[PolicyDocument] = ()

@@ -25,10 +25,11 @@ from fedseal.coordinator.service import AdministrationService, CoordinationServi
 from fedseal.coordinator.views import Views
 from fedseal.credentials import Credentials, CredentialWatch, load_credentials
 from fedseal.errors import PortUnavailable, SetupError
-from fedseal.files import make_folder, read_limited
+from fedseal.files import make_folder
 from fedseal.folders import PartyFolder
+from fedseal.learning.public_rows import PublicRows, use_public_rows
 from fedseal.learning.sandbox import LearnerFiles, use_learner_files
-from fedseal.local import existing_database_url, require_untouched
+from fedseal.local import existing_database_url, load_settings, require_untouched
 from fedseal.processes import stop_on_signals, wait_for
 from fedseal.trust import Trust, utc_now
 from fedseal.wire import tls
@@ -37,14 +38,12 @@ from fedseal.wire._generated import custody_pb2_grpc as custody_rpc
 from fedseal_crypto.identity import PartyKind
 from fedseal_governance.claims import ServiceClaim
 from fedseal_governance.database import Database
-from fedseal_governance.documents import load_yaml
 from fedseal_migrations import require_current
 
 _log = structlog.get_logger(__name__)
 
 _SPARE_THREADS = 32
 _SHUTDOWN_SECONDS = 5.0
-_MAX_CONFIG_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +61,6 @@ class Running:
     wait: Callable[[], None]
 
 
-def load_settings(folder: PartyFolder) -> CoordinatorSettings:
-    """Read ``coordinator.yaml`` of the folder, or the defaults if there is none."""
-    path = folder.config_path
-    if not path.exists():
-        return CoordinatorSettings()
-    data = read_limited(path, max_bytes=_MAX_CONFIG_BYTES, what="configuration")
-    return load_yaml(data, str(path), CoordinatorSettings)
-
-
 def run_coordinator(path: Path, *, listen: str | None = None, ready: Callable[[str], None] | None = None) -> None:
     """Run the coordinator of the folder ``path`` until SIGINT or SIGTERM.
 
@@ -85,7 +75,7 @@ def run_coordinator(path: Path, *, listen: str | None = None, ready: Callable[[s
     """
     folder = PartyFolder.load(path)
     _require_coordinator(folder)
-    settings = load_settings(folder)
+    settings = load_settings(folder, CoordinatorSettings)
     if listen is not None:
         settings = settings.model_copy(update={"listen": listen})
     stopping = threading.Event()
@@ -101,6 +91,7 @@ def run_coordinator(path: Path, *, listen: str | None = None, ready: Callable[[s
 def start_coordinator(folder: PartyFolder, settings: CoordinatorSettings, *, stopping: threading.Event) -> Running:
     """Open everything and begin to serve; see ``run_coordinator``."""
     _require_coordinator(folder)
+    use_public_rows(PublicRows.of_party(folder.path))
     use_learner_files(LearnerFiles.of_party(folder.path))
     own = load_credentials(folder, utc_now)
     database = Database(settings.database or existing_database_url(folder))
@@ -227,7 +218,9 @@ def _serve(
         CoordinationService(engine=engine, attendance=attendance, trust=trust, views=views, incoming=incoming),
         server,
     )
-    custody_rpc.add_CustodyServicer_to_server(CustodyService(engine=engine, trust=trust, incoming=incoming), server)
+    custody_rpc.add_CustodyServicer_to_server(
+        CustodyService(engine=engine, trust=trust, views=views, incoming=incoming), server
+    )
     rpc.add_AdministrationServicer_to_server(AdministrationService(engine=engine, trust=trust, views=views), server)
     servicer = health.HealthServicer()
     servicer.set("", health_pb2.HealthCheckResponse.SERVING)

@@ -12,6 +12,7 @@ Rules kept here:
 2. A share is brought by a person of the organisation that holds it, every share by somebody else.
 3. Reassembled, a key serves one run of the process (``fedseal.custodian.vault``).
 4. Both are entries in the custodian's log.
+5. The key is replaced when every share is on the disk: whatever fails before leaves it as it was.
 """
 
 import re
@@ -121,12 +122,22 @@ def split_job_key(
             holders=sorted(holders),
             officers=[person.label for person in officers],
         )
-        parts = vault.split(job.digest, threshold=splitting.threshold, holders=dict(holders))
+        vault.keep_split(job.digest, parts)  # from here on the shares are what opens it
+
+    parts = vault.split(job.digest, threshold=splitting.threshold, holders=dict(holders))
+    new = not out.exists()
+    try:
         make_folder(out)
         for name, file in files.items():
             write_atomic(file, parts.shares[name], private=True)
-
-    party.run("custody.split", work, now=now, person=officers[0])
+        party.run("custody.split", work, now=now, person=officers[0])
+    except BaseException:
+        if not vault.is_split(job.digest):  # shares of a key that was not split open nothing
+            for file in files.values():
+                file.unlink(missing_ok=True)
+            if new and out.exists():
+                out.rmdir()
+        raise
     return tuple(files[name] for name in holders)
 
 

@@ -34,8 +34,16 @@ class CustodyConnection:
     def __init__(self, *, address: str, service_name: str, material: TlsMaterial, stopping: threading.Event) -> None:
         self._address = address
         self._stopping = stopping
+        self._service_name = service_name
         self._channel = tls.open_channel(address, material, service_name=service_name)
         self._stub = CustodyStub(self._channel)
+
+    def renew(self, material: TlsMaterial) -> None:
+        """Go on with another certificate; calls under way are broken off, and those that persist try again."""
+        former = self._channel
+        self._channel = tls.open_channel(self._address, material, service_name=self._service_name)
+        self._stub = CustodyStub(self._channel)
+        former.close()
 
     def close(self) -> None:
         """End every call and the channel."""

@@ -100,6 +100,10 @@ class Keeper:
         self._me = me
         self._outbox = outbox
 
+    def renew(self, me: CustodianSelf) -> None:
+        """Sign with other keys from now on."""
+        self._me = me
+
     def handle(self, task: pb.CustodianTask) -> None:
         """Answer one task; one that cannot be understood is logged and left unanswered.
 

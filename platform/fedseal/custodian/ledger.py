@@ -61,6 +61,11 @@ class CustodianLedger:
         self._trust = trust
         self._settings = settings
 
+    def renew(self, member: Member, key: IdentityKey) -> None:
+        """Go on under another certificate of this custodian."""
+        self.member = member
+        self.log = AuditLog(log_origin(member.federation, member.name), key)
+
     def settle_policies(self, *, now: datetime) -> None:
         """Bring approved policies into force and expired ones to their end, when their day has come."""
         if self.database.read(lambda session: policy_due(session, now)):

@@ -3,8 +3,9 @@
 (1) it serves the job, whose signer is not revoked, and its own policy, the version that accepted the job, is still
     in force and allows it now;
 (2) the round is of the job's programme, and the request is for exactly that round;
-(3) every member is a certified node that the job names; every ciphertext is signed by one of them, for this
-    attempt and key, committed to before any was sent (or masked inside); they are at least the minimum cohort;
+(3) every member is a certified node that the job names, of the round's group where the method sums over groups; every
+    ciphertext is signed by one of them, for this attempt and key, committed to before any was sent (or masked inside);
+    they are at least the minimum cohort;
 (4) no other sum of the round was opened, no limit is reached, and no earlier sum differs by only a few members;
 (5) the layout is the one that the members signed;
 (6) the sum of the signed ciphertexts, added here, is the one that the coordinator made.
@@ -21,7 +22,7 @@ from pathlib import Path
 from fedseal.custodian.ledger import CustodianLedger
 from fedseal.documents import SignedJob, read_job
 from fedseal.errors import PeerFault, RefusalError
-from fedseal.methods import programme
+from fedseal.methods import Stage, asked_nodes, programme
 from fedseal.rounds import RoundAddress
 from fedseal.trust import Clock, Trust
 from fedseal.wire._generated import custody_pb2 as pb
@@ -147,8 +148,8 @@ def check_asked(asked: Asked, public: PublicContext, rules: Rules) -> Openable:
     """
     address, request = asked.address, asked.request
     signed, row, protection = served_job(address.job, rules)  # (1)
-    _check_round(asked, signed)  # (2)
-    identities = _check_members(asked, signed, rules)  # (3)
+    stage = _check_round(asked, signed)  # (2)
+    identities = _check_members(asked, signed, stage, rules)  # (3)
     expected = Expected(
         federation=rules.federation,
         job_digest=signed.digest,
@@ -195,7 +196,7 @@ def add_signed(openable: Openable, public: PublicContext, fetch: Fetch) -> bytes
     return total
 
 
-def _check_round(asked: Asked, signed: SignedJob) -> None:
+def _check_round(asked: Asked, signed: SignedJob) -> Stage:
     address, parameters = asked.address, asked.request.parameters
     stages = {stage.name: stage for stage in programme(signed.document)}
     stage = stages.get(address.stage)
@@ -206,10 +207,15 @@ def _check_round(asked: Asked, signed: SignedJob) -> None:
     if named != (address.job, address.stage, address.round, address.attempt):
         sentence = f"{address}: the request is for the parameters of another round"
         raise PeerFault(sentence)
+    return stage
 
 
-def _check_members(asked: Asked, signed: SignedJob, rules: Rules) -> dict[ClientId, PublicIdentity]:
+def _check_members(asked: Asked, signed: SignedJob, stage: Stage, rules: Rules) -> dict[ClientId, PublicIdentity]:
     roster = asked.request.parameters.roster
+    group = asked_nodes(stage.method, signed.document, asked.address.round)
+    if not group.issuperset(roster):
+        sentence = f"{asked.address}: {', '.join(sorted(set(roster) - group))} is not of the group that this round sums"
+        raise PeerFault(sentence)
     if len(roster) != len(asked.certificates):
         sentence = f"{asked.address}: {len(roster)} members and {len(asked.certificates)} certificates"
         raise PeerFault(sentence)

@@ -5,22 +5,24 @@ import secrets
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
 
 from fedseal import __version__
 from fedseal.authority.names import service_name
+from fedseal.credentials import LOOK_SECONDS, Credentials, CredentialWatch, load_credentials
 from fedseal.custodian.config import CustodianSettings
 from fedseal.custodian.connection import CustodyConnection
 from fedseal.custodian.keeper import CustodianSelf, Keeper
 from fedseal.custodian.ledger import CustodianLedger
-from fedseal.custodian.vault import Vault, lock_of
+from fedseal.custodian.vault import Vault, has_sealed_keys, lock_of
+from fedseal.deadlines import DailyReminder
 from fedseal.errors import SetupError
-from fedseal.files import make_folder, read_limited
+from fedseal.files import make_folder
 from fedseal.folders import PartyFolder
-from fedseal.local import existing_database_url
+from fedseal.local import existing_database_url, load_settings, require_untouched
 from fedseal.processes import stop_on_signals
 from fedseal.trust import Trust, utc_now
 from fedseal.wire._generated import custody_pb2 as pb
@@ -28,9 +30,11 @@ from fedseal.wire.limits import OPEN_JOBS
 from fedseal.wire.listening import POLL_SECONDS, Stream, listen
 from fedseal.wire.status import CallRefused
 from fedseal_crypto.identity import PartyKind
+from fedseal_crypto.notes import log_origin
 from fedseal_crypto.secret import SecretBytes
+from fedseal_governance.claims import ServiceClaim
 from fedseal_governance.database import Database
-from fedseal_governance.documents import load_yaml
+from fedseal_governance.errors import StorageError
 from fedseal_migrations import require_current
 
 _log = structlog.get_logger(__name__)
@@ -38,10 +42,8 @@ _log = structlog.get_logger(__name__)
 PROTOCOL_VERSION = 1
 VAULT = "vault"
 KEY_FILE = "keys/vault.key"
-_MAX_CONFIG_BYTES = 64 * 1024
 _SESSION_BYTES = 16
 _WAITING_TASKS = 1_000
-_OWN_RULES_SECONDS = 2.0
 
 
 @dataclass(slots=True)
@@ -49,11 +51,14 @@ class Custodian:
     """A custodian's process, ready to run."""
 
     me: CustodianSelf
+    watch: CredentialWatch
     connection: CustodyConnection
     keeper: Keeper
     session: bytes
     stopping: threading.Event
     tasks: "queue.Queue[pb.CustodianTask]" = field(default_factory=lambda: queue.Queue(_WAITING_TASKS))
+    renewal: Credentials | None = None
+    """Keys and certificates that were replaced and that the worker has not taken over yet."""
     failure: BaseException | None = None
     met: bool = False
     """Whether the coordinator has answered since this process began."""
@@ -64,22 +69,19 @@ class Custodian:
         self.stopping.set()
 
 
-def load_settings(folder: PartyFolder) -> CustodianSettings:
-    """Read ``custodian.yaml`` of the folder, or the defaults if there is none."""
-    path = folder.config_path
-    if not path.exists():
-        return CustodianSettings()
-    data = read_limited(path, max_bytes=_MAX_CONFIG_BYTES, what="configuration")
-    return load_yaml(data, str(path), CustodianSettings)
-
-
 def open_vault(folder: PartyFolder, settings: CustodianSettings, passphrase: SecretBytes | None) -> Vault:
     """The sealed keys of the custodian of a folder.
 
     Raises:
-        SetupError: the key file is not usable.
+        SetupError: the key file is not usable, or is missing although keys were sealed before.
     """
     key_file = folder.path / KEY_FILE if settings.key_file is None else Path(settings.key_file)
+    if passphrase is None and not key_file.exists() and has_sealed_keys(folder.path / VAULT):
+        sentence = (
+            f"{folder.path / VAULT} holds sealed keys and the key file {key_file} does not exist; restore it, or give "
+            "the passphrase that sealed them with --seal-passphrase-file"
+        )
+        raise SetupError(sentence)
     return Vault(folder.path / VAULT, lock_of(passphrase, key_file))
 
 
@@ -106,7 +108,7 @@ def run_custodian(
     stop_on_signals(stopping)
     folder = PartyFolder.load(path)
     require_custodian(folder)
-    settings = load_settings(folder)
+    settings = load_settings(folder, CustodianSettings)
     address = coordinator or settings.coordinator or folder.record.coordinator
     if address is None:
         sentence = f"no coordinator address: set `coordinator: host:port` in {folder.config_path}"
@@ -114,12 +116,16 @@ def run_custodian(
     database = Database(settings.database or existing_database_url(folder))
     try:
         require_current(database.engine)
+        claim = ServiceClaim.take(database)
+        require_untouched(database, log_origin(folder.federation, folder.name))
         vault = open_vault(folder, settings, passphrase)
         custodian = build_custodian(folder, settings, vault, database, address=address, stopping=stopping)
         custodian.keeper.tidy()
+        vault.require_lock(row.digest for row in custodian.me.ledger.live_jobs())
         if ready is not None:
             ready(address)
-        _run(custodian)
+        _run(custodian, claim)
+        claim.release()
     finally:
         database.close()
 
@@ -146,15 +152,15 @@ def build_custodian(
     stopping: threading.Event,
 ) -> Custodian:
     """Verify the folder and join the custodian's parts."""
-    member = folder.verify(utc_now())
-    trust, key = Trust(folder), folder.identity_key()
+    own = load_credentials(folder, utc_now)
+    member, key, trust = own.member, own.key, Trust(folder)
     workspace = folder.path / "incoming"
     make_folder(workspace)
     me = CustodianSelf(
         name=str(member.name),
         federation=str(member.federation),
         key=key,
-        certificate=folder.identity_certificate(),
+        certificate=own.certificate,
         trust=trust,
         ledger=CustodianLedger(database, member=member, key=key, trust=trust, settings=settings),
         vault=vault,
@@ -165,11 +171,12 @@ def build_custodian(
     connection = CustodyConnection(
         address=address,
         service_name=service_name(str(member.federation), PartyKind.COORDINATOR, settings.coordinator_name),
-        material=folder.tls(),
+        material=own.tls,
         stopping=stopping,
     )
     return Custodian(
         me=me,
+        watch=CredentialWatch(folder, own, utc_now),
         connection=connection,
         keeper=Keeper(me, connection),
         session=secrets.token_bytes(_SESSION_BYTES),
@@ -177,7 +184,7 @@ def build_custodian(
     )
 
 
-def _run(custodian: Custodian) -> None:
+def _run(custodian: Custodian, claim: ServiceClaim) -> None:
     stream = Stream(
         attend=lambda: custodian.connection.attend(_attendance(custodian)), waiting=custodian.tasks, who="custodian"
     )
@@ -185,8 +192,7 @@ def _run(custodian: Custodian) -> None:
     listener.start()
     worker = threading.Thread(target=_work, args=(custodian,), name="worker", daemon=True)
     worker.start()
-    while not custodian.stopping.wait(_OWN_RULES_SECONDS):
-        custodian.me.ledger.settle_policies(now=custodian.me.clock())
+    _watch_own_rules(custodian, claim)
     custodian.connection.close()
     worker.join(timeout=10.0)
     _log.info("custodian stopped", custodian=custodian.me.name)
@@ -194,10 +200,26 @@ def _run(custodian: Custodian) -> None:
         raise custodian.failure
 
 
+def _watch_own_rules(custodian: Custodian, claim: ServiceClaim) -> None:
+    """Until the end: keep the claim on the database, settle policies, warn of dates, notice a rotation."""
+    reminder = DailyReminder()
+    while not custodian.stopping.wait(LOOK_SECONDS):
+        try:
+            claim.require()
+        except StorageError as error:
+            custodian.fail(error)
+            return
+        custodian.renewal = custodian.watch.newer() or custodian.renewal
+        ledger, trust, now = custodian.me.ledger, custodian.me.trust, custodian.me.clock()
+        ledger.settle_policies(now=now)
+        reminder.remind(ledger.member, trust.revocations, now)
+
+
 def _work(custodian: Custodian) -> None:
     """Answer tasks one by one; a failing database ends the process."""
     try:
         while not custodian.stopping.is_set():
+            _renew(custodian)
             with suppress(queue.Empty):
                 _answer(custodian, custodian.tasks.get(timeout=POLL_SECONDS))
             custodian.keeper.tidy()
@@ -206,6 +228,17 @@ def _work(custodian: Custodian) -> None:
             custodian.failure = error
     finally:
         custodian.stopping.set()
+
+
+def _renew(custodian: Custodian) -> None:
+    """Take replaced keys and certificates over, between two tasks; what was stated before keeps its signature."""
+    fresh, custodian.renewal = custodian.renewal, None
+    if fresh is None:
+        return
+    custodian.me = replace(custodian.me, key=fresh.key, certificate=fresh.certificate)
+    custodian.me.ledger.renew(fresh.member, fresh.key)
+    custodian.keeper.renew(custodian.me)
+    custodian.connection.renew(fresh.tls)
 
 
 def _answer(custodian: Custodian, task: pb.CustodianTask) -> None:

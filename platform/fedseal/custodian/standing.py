@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from fedseal import deadlines
 from fedseal.custodian.vault import sealed_how
 from fedseal.local import LocalParty
 from fedseal_governance import custody
@@ -44,6 +45,7 @@ class CustodianStanding:
     policies: tuple[str, ...]
     jobs: tuple[ServedStanding, ...]
     log_entries: int
+    warnings: tuple[str, ...]
 
 
 def custodian_standing(party: LocalParty, now: datetime) -> CustodianStanding:
@@ -80,6 +82,7 @@ def custodian_standing(party: LocalParty, now: datetime) -> CustodianStanding:
                 for row in custody.served_jobs(session)
             ),
             log_entries=party.log().size(session),
+            warnings=deadlines.party_warnings(member, trust.revocations, now),
         )
 
     return party.read(work)

@@ -14,7 +14,9 @@ Files: ``<job>.key`` sealed, ``<job>.public``, and after a reassembly ``<job>.re
 
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 from fedseal.errors import RefusalError, SetupError
 from fedseal.files import make_folder, read_limited, require_private, sync_folder, write_atomic
@@ -24,6 +26,7 @@ from fedseal_crypto.homomorphic import (
     OpenedShare,
     Parameters,
     Passphrase,
+    SealRefused,
     SecretContext,
     SplitKey,
     generate_keys,
@@ -88,6 +91,22 @@ class Vault:
             held = self._open[job] = self._unsealed(job)
         return held
 
+    def require_lock(self, jobs: Iterable[str]) -> None:
+        """Refuse to go on under a lock that does not open the keys of these jobs; those that shares open are left out.
+
+        Raises:
+            SetupError: one does not open.
+        """
+        for job in jobs:
+            try:
+                if self.has(job) and not self.is_split(job):
+                    self.secret(job)
+            except SealRefused as error:
+                raise SetupError(
+                    f"{self._path(job, _KEY)} does not open: {str(error).rstrip('.')}; start with the passphrase or "
+                    "key file that sealed it, or, if that is lost, stop the job and remove the file"
+                ) from error
+
     def has(self, job: str) -> bool:
         """Whether there is a sealed key of that job."""
         return self._path(job, _KEY).is_file()
@@ -114,17 +133,24 @@ class Vault:
         sync_folder(self._folder)
 
     def split(self, job: str, *, threshold: int, holders: dict[str, Passphrase]) -> SplitKey:
-        """Replace a job's sealed key by one that only shares open; the shares are the caller's to hand out.
+        """A job's key sealed so that only shares open it; nothing is replaced before `keep_split`.
 
         Raises:
             MisuseError: that threshold is impossible.
             SealRefused, WrongLock, SetupError: the key does not open.
         """
-        parts = split_key(self._unsealed(job), threshold=threshold, holders=holders)
+        return split_key(self._unsealed(job), threshold=threshold, holders=holders)
+
+    def keep_split(self, job: str, parts: SplitKey) -> None:
+        """Replace a job's sealed key by the split one, once every share is on a disk.
+
+        Raises:
+            OSError: the disk cannot be written; the key is as it was.
+        """
         path = self._path(job, _KEY)
-        _overwrite(path)
-        write_atomic(path, parts.sealed, private=True)
-        return parts
+        with path.open("r+b") as former:  # the file that the name stands for now, also after the name is another's
+            write_atomic(path, parts.sealed, private=True)
+            _overwrite(former)
 
     def release(self, job: str, shares: list[OpenedShare]) -> None:
         """Bring shares together and seal the key under this custodian's lock, for the next run of its process.
@@ -144,7 +170,7 @@ class Vault:
         if not released.is_file():
             raise KeyLocked(
                 f"the key of job {job[:12]} is split; bring enough shares together with "
-                f"`fedseal custodian key reassemble {job[:12]}`"
+                f"`fedseal custodian reassemble {job[:12]}`"
             )
         secret = unseal_key(read_limited(released, max_bytes=MAX_SEALED_BYTES, what="a sealed key"), lock=self._lock)
         _shred(released)
@@ -165,7 +191,7 @@ def lock_of(passphrase: SecretBytes | None, key_file: Path) -> Lock:
     """What seals keys at rest: a passphrase if one is given, else the key file, made when there is none.
 
     Raises:
-        SetupError: the key file is too short, or others may read it.
+        SetupError: the key file cannot be made, is too short, or others may read it.
     """
     if passphrase is not None:
         return Passphrase(passphrase)
@@ -173,6 +199,11 @@ def lock_of(passphrase: SecretBytes | None, key_file: Path) -> Lock:
         write_atomic(key_file, new_key_file().reveal(), private=True)
     require_private(key_file)
     return KeyFile(SecretBytes(read_limited(key_file, max_bytes=_KEY_FILE_BYTES, what="a key file")))
+
+
+def has_sealed_keys(folder: Path) -> bool:
+    """Whether a vault's folder holds any sealed key."""
+    return any(folder.glob(f"*{_KEY}"))
 
 
 def sealed_how(folder: Path, job: str) -> str:
@@ -189,14 +220,13 @@ def sealed_how(folder: Path, job: str) -> str:
 
 def _shred(path: Path) -> None:
     if path.exists():
-        _overwrite(path)
+        with path.open("r+b") as stream:
+            _overwrite(stream)
         path.unlink()
 
 
-def _overwrite(path: Path) -> None:
-    """Write random bytes over a file's own, in place."""
-    size = path.stat().st_size
-    with path.open("r+b") as stream:
-        stream.write(secrets.token_bytes(size))
-        stream.flush()
-        os.fsync(stream.fileno())
+def _overwrite(stream: BinaryIO) -> None:
+    """Write random bytes over an open file's own, in place."""
+    stream.write(secrets.token_bytes(os.fstat(stream.fileno()).st_size))
+    stream.flush()
+    os.fsync(stream.fileno())

@@ -1,5 +1,6 @@
 """Federated methods: what one is, the built-in ones, and how a job runs through them."""
 
+from fedseal.methods.choosing import Candidate, Choice, Situation, choose, training_methods
 from fedseal.methods.contract import (
     EVALUATION_STAGE,
     NOTHING,
@@ -9,6 +10,7 @@ from fedseal.methods.contract import (
     CohortSum,
     Contribution,
     DisclosureStatement,
+    GroupedMethod,
     IndividualMethod,
     Method,
     NodeContext,
@@ -19,6 +21,7 @@ from fedseal.methods.contract import (
     own_model,
 )
 from fedseal.methods.errors import BroadcastRefused, ContributionRefused, MethodUnsuitable
+from fedseal.methods.groups import asked_nodes
 from fedseal.methods.in_process import JobRun, RoundReport, run_in_process
 from fedseal.methods.programme import (
     ReceivedBroadcast,
@@ -31,6 +34,7 @@ from fedseal.methods.programme import (
     unpack_broadcast,
 )
 from fedseal.methods.registry import make_method, method_class, method_names
+from fedseal.methods.suitability import Need, Suitability
 
 __all__ = [
     "EVALUATION_STAGE",
@@ -39,20 +43,28 @@ __all__ = [
     "TRAINING_STAGE",
     "AdaptingMethod",
     "BroadcastRefused",
+    "Candidate",
+    "Choice",
     "CohortSum",
     "Contribution",
     "ContributionRefused",
     "DisclosureStatement",
+    "GroupedMethod",
     "IndividualMethod",
     "JobRun",
     "Method",
     "MethodUnsuitable",
+    "Need",
     "NodeContext",
     "Plan",
     "Quantity",
     "ReceivedBroadcast",
     "RoundReport",
+    "Situation",
     "Stage",
+    "Suitability",
+    "asked_nodes",
+    "choose",
     "contribute",
     "largest_broadcast",
     "make_method",
@@ -65,5 +77,6 @@ __all__ = [
     "programme_statement",
     "run_in_process",
     "stage_plan",
+    "training_methods",
     "unpack_broadcast",
 ]

@@ -20,8 +20,8 @@ Rules a method keeps:
   was (SCAFFOLD and FedDyn need that).
 
 A method whose contributions do not add up is an `IndividualMethod`; nothing but its own statement and its one further
-function tells it from the others. One that fits the finished model to a node's rows, at that node, is an
-`AdaptingMethod`.
+function tells it from the others. A method that needs sums over groups of nodes is a `GroupedMethod`; one that fits
+the finished model to a node's rows, at that node, is an `AdaptingMethod`.
 
 A method is found through the entry-point group ``fedseal.methods`` as a class that is constructed from its
 settings.
@@ -321,6 +321,22 @@ def own_model(method: Method, context: NodeContext, exported: NamedTensors) -> N
     if isinstance(method, AdaptingMethod):
         return method.adapted_model(context, exported)
     return method.node_model(exported, context.local_state)
+
+
+@runtime_checkable
+class GroupedMethod(Method, Protocol):
+    """A method that needs sums over fixed groups of nodes instead of one over all; its level is at least GROUP_SUMS.
+
+    Groups take turns: round r is summed over ``groups(job)[r % len(groups(job))]``, and only these nodes are asked. So
+    in `vectors` and `contribute` the round tells the group; a `CohortSum` is one group's.
+    """
+
+    def groups(self, job: JobDocument) -> tuple[frozenset[str], ...]:
+        """Every party: the groups, each node of the job in exactly one; the same for the whole job.
+
+        Raises:
+            MethodUnsuitable: The settings do not tell every node's group.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from fedseal.learning.tensors import NamedTensors, group_of, grouped
 from fedseal.methods.averaging import Averaging, AveragingSettings, LocalUpdate, averaging_statement, difference
 from fedseal.methods.contract import DisclosureStatement, NodeContext
 from fedseal.methods.fedprox import proximal_term
+from fedseal.methods.suitability import Need, Suitability
 
 PERSONAL = "personal"
 
@@ -36,6 +37,13 @@ class Ditto(Averaging):
     reference: ClassVar[str] = "Li et al. 2021, Ditto: Fair and Robust Federated Learning (ICML)"
     statement: ClassVar[DisclosureStatement] = averaging_statement(
         "Beside it every node trains a model of its own, which it keeps."
+    )
+    suits: ClassVar[Suitability] = Suitability(
+        purpose="Every node keeps a model of its own, near the common one, and uses that.",
+        meets={
+            Need.DIFFERENT_DATA: "Each node predicts with a model of its own, pulled to the common one.",
+        },
+        cost="As averaging in bytes; twice the local computing, and a model that each site looks after itself.",
     )
     settings_model: ClassVar[type[BaseModel]] = DittoSettings
 

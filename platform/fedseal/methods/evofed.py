@@ -52,6 +52,7 @@ from fedseal.methods.averaging import (
 from fedseal.methods.contract import CohortSum, Contribution, DisclosureStatement, NodeContext, Plan, Quantity
 from fedseal.methods.errors import BroadcastRefused, MethodUnsuitable
 from fedseal.methods.evolution import Floats, Noise, Shaping, decoded, fitness, parts_of
+from fedseal.methods.suitability import Need, Suitability
 from fedseal_crypto.encoding import VectorSpec
 from fedseal_governance.vocabulary import Disclosure
 
@@ -132,6 +133,13 @@ class EvoFed(Averaging):
     title: ClassVar[str] = "Evolution strategies: only fitness values travel (EvoFed)"
     reference: ClassVar[str] = "Rahimi et al. 2023, EvoFed (NeurIPS)"
     statement: ClassVar[DisclosureStatement] = STATEMENT
+    suits: ClassVar[Suitability] = Suitability(
+        purpose="Sends how close random variations of the model came to the trained one.",
+        meets={
+            Need.SCARCE_BANDWIDTH: "What goes up and, in most rounds, down does not grow with the model.",
+        },
+        cost="Some hundred numbers up and down; more computing at every party and more rounds.",
+    )
     settings_model: ClassVar[type[BaseModel]] = EvoFedSettings
 
     @property

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from fedseal.methods.averaging import Averaging, AveragingSettings, averaging_statement
 from fedseal.methods.contract import DisclosureStatement
+from fedseal.methods.suitability import Suitability
 
 
 class FedAvgSettings(AveragingSettings):
@@ -27,4 +28,9 @@ class FedAvg(Averaging):
     title: ClassVar[str] = "Federated averaging"
     reference: ClassVar[str] = "McMahan et al. 2017, Communication-Efficient Learning of Deep Networks (AISTATS)"
     statement: ClassVar[DisclosureStatement] = averaging_statement("")
+    suits: ClassVar[Suitability] = Suitability(
+        purpose="Averages what local training changed; the place to start, and the yardstick for everything else.",
+        cost="One model up and one down a round.",
+        baseline=True,
+    )
     settings_model: ClassVar[type[BaseModel]] = FedAvgSettings

@@ -32,6 +32,7 @@ from fedseal.methods.averaging import (
 )
 from fedseal.methods.contract import DisclosureStatement, NodeContext, Plan
 from fedseal.methods.fedprox import proximal_term
+from fedseal.methods.suitability import Need, Suitability
 
 MULTIPLIER = "multiplier"
 
@@ -53,6 +54,15 @@ class FedDyn(Averaging):
     title: ClassVar[str] = "Averaging with dynamic regularisation (FedDyn)"
     reference: ClassVar[str] = "Acar et al. 2021, Federated Learning Based on Dynamic Regularization (ICLR)"
     statement: ClassVar[DisclosureStatement] = unweighted_statement("")
+    suits: ClassVar[Suitability] = Suitability(
+        purpose=(
+            "Gives each node a penalty of its own that moves with training, so that local and common optimum agree."
+        ),
+        meets={
+            Need.DIFFERENT_DATA: "The common model heads for the optimum of all rows, although nodes differ.",
+        },
+        cost="As averaging in bytes; a node keeps a second model, and the penalty has to be tuned.",
+    )
     settings_model: ClassVar[type[BaseModel]] = FedDynSettings
 
     def more_state(self, plan: Plan) -> NamedTensors:

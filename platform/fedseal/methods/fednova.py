@@ -25,6 +25,7 @@ from fedseal.methods.averaging import (
     moved,
 )
 from fedseal.methods.contract import DisclosureStatement, NodeContext, Plan, Quantity
+from fedseal.methods.suitability import Need, Suitability
 from fedseal_crypto.encoding import VectorSpec
 
 STEP_RESOLUTION = 2.0**-20
@@ -55,6 +56,13 @@ class FedNova(Averaging):
     statement: ClassVar[DisclosureStatement] = averaging_statement(
         "Each change is divided by the number of local steps; the row-weighted sum of these numbers is learnt, too.",
         Quantity(name="steps", party="coordinator", description="row-weighted sum of the local steps of the cohort"),
+    )
+    suits: ClassVar[Suitability] = Suitability(
+        purpose="Divides each change by the steps that made it, so that nodes with many rows do not bend the goal.",
+        meets={
+            Need.DIFFERENT_DATA: "Nodes that differ in size or steps count by their rows alone.",
+        },
+        cost="As averaging, and the numbers of steps are summed as well.",
     )
     settings_model: ClassVar[type[BaseModel]] = FedNovaSettings
 

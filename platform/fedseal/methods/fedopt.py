@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field
 from fedseal.learning.tensors import NamedTensors, group_of, grouped
 from fedseal.methods.averaging import MODEL, Averaging, AveragingSettings, MeanUpdate, averaging_statement, moved
 from fedseal.methods.contract import DisclosureStatement, Plan
+from fedseal.methods.suitability import Suitability
 
 VELOCITY, SECOND = "velocity", "second"
 
@@ -56,6 +57,10 @@ class FedAvgM(Averaging):
     title: ClassVar[str] = "Federated averaging with momentum at the coordinator"
     reference: ClassVar[str] = "Hsu et al. 2019, Measuring the Effects of Non-Identical Data Distribution"
     statement: ClassVar[DisclosureStatement] = averaging_statement("")
+    suits: ClassVar[Suitability] = Suitability(
+        purpose="Gives the averaged step momentum, which smooths it where few nodes take part in a round.",
+        cost="As averaging, and one more setting at the coordinator.",
+    )
     settings_model: ClassVar[type[BaseModel]] = FedAvgMSettings
 
     def more_state(self, plan: Plan) -> NamedTensors:
@@ -108,6 +113,10 @@ class FedAdagrad(Adaptive):
     title: ClassVar[str] = "Federated Adagrad"
     reference: ClassVar[str] = "Reddi et al. 2021, Adaptive Federated Optimization (ICLR)"
     statement: ClassVar[DisclosureStatement] = averaging_statement("")
+    suits: ClassVar[Suitability] = Suitability(
+        purpose="Adapts the step of each parameter at the coordinator, by all steps so far; for sparse features.",
+        cost="As averaging, and the coordinator's step size and floor have to be tuned.",
+    )
     settings_model: ClassVar[type[BaseModel]] = AdagradSettings
 
     def second(self, old: NDArray[np.float64], square: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -125,6 +134,10 @@ class FedAdam(Adaptive):
     title: ClassVar[str] = "Federated Adam"
     reference: ClassVar[str] = "Reddi et al. 2021, Adaptive Federated Optimization (ICLR)"
     statement: ClassVar[DisclosureStatement] = averaging_statement("")
+    suits: ClassVar[Suitability] = Suitability(
+        purpose="Adapts the step of each parameter at the coordinator; often learns in fewer rounds.",
+        cost="As averaging, and the coordinator's step size and floor have to be tuned.",
+    )
     settings_model: ClassVar[type[BaseModel]] = AdaptiveSettings
 
     def second(self, old: NDArray[np.float64], square: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -143,6 +156,10 @@ class FedYogi(Adaptive):
     title: ClassVar[str] = "Federated Yogi"
     reference: ClassVar[str] = "Reddi et al. 2021, Adaptive Federated Optimization (ICLR)"
     statement: ClassVar[DisclosureStatement] = averaging_statement("")
+    suits: ClassVar[Suitability] = Suitability(
+        purpose="As FedAdam, with a second moment that grows more slowly; steadier where steps vary much.",
+        cost="As averaging, and the coordinator's step size and floor have to be tuned.",
+    )
     settings_model: ClassVar[type[BaseModel]] = AdaptiveSettings
 
     def second(self, old: NDArray[np.float64], square: NDArray[np.float64]) -> NDArray[np.float64]:

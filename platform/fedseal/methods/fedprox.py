@@ -16,6 +16,7 @@ from fedseal.learning.learner import GradientCorrection
 from fedseal.learning.tensors import NamedTensors
 from fedseal.methods.averaging import Averaging, AveragingSettings, averaging_statement
 from fedseal.methods.contract import DisclosureStatement, NodeContext
+from fedseal.methods.suitability import Need, Suitability
 
 
 class FedProxSettings(AveragingSettings):
@@ -46,6 +47,15 @@ class FedProx(Averaging):
     title: ClassVar[str] = "Federated averaging with a proximal term"
     reference: ClassVar[str] = "Li et al. 2020, Federated Optimization in Heterogeneous Networks (MLSys)"
     statement: ClassVar[DisclosureStatement] = averaging_statement("")
+    suits: ClassVar[Suitability] = Suitability(
+        purpose="Holds local training near the common model; the first thing to try where nodes drift apart.",
+        meets={
+            Need.DIFFERENT_DATA: (
+                "One common model drifts less, because each node is pulled back to it while it trains."
+            ),
+        },
+        cost="As averaging, and one more setting; too strong a pull slows learning.",
+    )
     settings_model: ClassVar[type[BaseModel]] = FedProxSettings
 
     def correction(self, context: NodeContext) -> GradientCorrection:

@@ -12,7 +12,17 @@ from typing import TypeAlias
 
 from fedseal.learning.split import JobData
 from fedseal.learning.tensors import NamedTensors
-from fedseal.methods.contract import NOTHING, CohortSum, IndividualMethod, NodeContext, Plan, Stage, node_seed
+from fedseal.methods.contract import (
+    NOTHING,
+    CohortSum,
+    GroupedMethod,
+    IndividualMethod,
+    NodeContext,
+    Plan,
+    Stage,
+    node_seed,
+)
+from fedseal.methods.groups import asked_nodes
 from fedseal.methods.programme import contribute, pack_broadcast, programme, stage_plan, unpack_broadcast
 from fedseal.methods.sums import encoded_sum, plain_sum
 from fedseal_governance.datasets import DatasetSchema
@@ -129,7 +139,9 @@ class _Parties:
 
 def _contributions(parties: _Parties, stage: Stage, index: int, artefact: bytes) -> list[NamedTensors]:
     lost = frozenset(parties.conditions.dropouts(stage.name, index))
-    survivors = [name for name in sorted(parties.nodes) if name not in lost]
+    asked = asked_nodes(stage.method, parties.job, index)
+    grouped = isinstance(stage.method, GroupedMethod)
+    survivors = [name for name in sorted(parties.nodes) if name not in lost and (name in asked or not grouped)]
     plan = stage_plan(parties.job, parties.schema, stage, round=index)
     return [_node_part(parties, stage, plan, name, artefact) for name in survivors]
 

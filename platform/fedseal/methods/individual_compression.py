@@ -22,6 +22,7 @@ from fedseal.methods.averaging import FIGURES, PUBLISHED_MODEL, Averaging, Messa
 from fedseal.methods.compression import Compressed, CompressionSettings, Floats, clipped_to
 from fedseal.methods.contract import CohortSum, DisclosureStatement, Plan, Quantity
 from fedseal.methods.errors import MethodUnsuitable
+from fedseal.methods.suitability import Need, Suitability
 from fedseal_crypto.encoding import VectorSpec
 from fedseal_governance.vocabulary import Disclosure
 
@@ -99,6 +100,13 @@ class FedAvgTopK(Individual):
         Quantity(name=PLACES, party="coordinator", description="of each node alone: which parameters it changes most"),
         Quantity(name=VALUES, party="coordinator", description="of each node alone: by how much, weighted by rows"),
     )
+    suits: ClassVar[Suitability] = Suitability(
+        purpose="Sends the largest changes only.",
+        meets={
+            Need.SCARCE_BANDWIDTH: "Only the largest numbers and their places go up.",
+        },
+        cost="Very few bytes up, but no sum hides who sent what; a yardstick for simulations.",
+    )
     settings_model: ClassVar[type[BaseModel]] = TopKSettings
 
     def update_vectors(self, plan: Plan) -> tuple[VectorSpec, ...]:
@@ -137,6 +145,13 @@ class FedAvgSign(Individual):
         "the direction of each change, and one number for how large they are on average",
         Quantity(name=SIGNS, party="coordinator", description="of each node alone: the direction of each change"),
         Quantity(name=SCALE, party="coordinator", description="of each node alone: their mean size, weighted by rows"),
+    )
+    suits: ClassVar[Suitability] = Suitability(
+        purpose="Sends directions and one scale.",
+        meets={
+            Need.SCARCE_BANDWIDTH: "One bit a parameter goes up.",
+        },
+        cost="One bit a parameter up, but no sum hides who sent what; a yardstick for simulations.",
     )
     settings_model: ClassVar[type[BaseModel]] = CompressionSettings
 

@@ -58,6 +58,7 @@ from fedseal.methods.masks import (
     random_mask,
     unpacked,
 )
+from fedseal.methods.suitability import Need, Suitability
 from fedseal_crypto.encoding import VectorSpec
 
 MASK, VOTES, BALLOT = "mask", "votes", "ballot"
@@ -123,6 +124,18 @@ class Lockdown(Averaging):
         "every node. No node's mask is sent.",
         Quantity(name="shortened", party="coordinator", description="how many changes were scaled to the norm allowed"),
         Quantity(name=VOTES, party="coordinator", description="how many nodes of the cohort keep each parameter"),
+    )
+    suits: ClassVar[Suitability] = Suitability(
+        purpose=(
+            "Every node trains only a part of the model, and parameters that few nodes keep are set to zero at the end."
+        ),
+        meets={
+            Need.UNTRUSTED_NODES: (
+                "Backdoors of a few nodes are cut out of the finished model; nodes that only spoil accuracy are not "
+                "stopped."
+            ),
+        },
+        cost="As averaging in bytes; some accuracy, and a vote on parameters that all see.",
     )
     settings_model: ClassVar[type[BaseModel]] = LockdownSettings
 

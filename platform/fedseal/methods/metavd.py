@@ -46,6 +46,7 @@ from fedseal.methods.averaging import (
 from fedseal.methods.contract import CohortSum, DisclosureStatement, NodeContext, Plan, Quantity, node_seed
 from fedseal.methods.errors import MethodUnsuitable
 from fedseal.methods.hypernetwork import HIGHEST, Floats, Hypernetwork, Rates, SharedRates
+from fedseal.methods.suitability import Suitability
 from fedseal.methods.variational import (
     Layer,
     Training,
@@ -135,6 +136,10 @@ class MetaVD(Averaging):
     title: ClassVar[str] = "Dropout rates of its own for every node (MetaVD)"
     reference: ClassVar[str] = "Jeon et al. 2023, Federated Learning via Meta-Variational Dropout (NeurIPS)"
     statement: ClassVar[DisclosureStatement] = STATEMENT
+    suits: ClassVar[Suitability] = Suitability(
+        purpose="Noise in one layer, of each node's own strength, keeps models of few rows from being surer than right.",
+        cost="A network larger than many models goes both ways each round, more computing; torch networks only.",
+    )
     settings_model: ClassVar[type[BaseModel]] = MetaVDSettings
 
     @property

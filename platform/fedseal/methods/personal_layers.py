@@ -22,6 +22,7 @@ from fedseal.learning.tensors import NamedTensors, Shapes, group_of, grouped
 from fedseal.methods.averaging import Averaging, AveragingSettings, LocalUpdate, averaging_statement, difference
 from fedseal.methods.contract import DisclosureStatement, NodeContext, Plan
 from fedseal.methods.errors import MethodUnsuitable
+from fedseal.methods.suitability import Need, Suitability
 
 PERSONAL = "personal"
 HEAD_STAYS = "The last layer stays at each node and is not summed."
@@ -89,6 +90,13 @@ class FedPer(PersonalLayers):
     statement: ClassVar[DisclosureStatement] = averaging_statement(
         "The last layer stays at each node and is not summed."
     )
+    suits: ClassVar[Suitability] = Suitability(
+        purpose="The last layer stays at the node, the rest is averaged.",
+        meets={
+            Need.DIFFERENT_DATA: "Each node has a last layer of its own, so labels may mean different things.",
+        },
+        cost="A little less than averaging; a newcomer must train a last layer before it can predict.",
+    )
     settings_model: ClassVar[type[BaseModel]] = AveragingSettings
 
 
@@ -110,6 +118,13 @@ class FedRep(PersonalLayers):
     reference: ClassVar[str] = "Collins et al. 2021, Exploiting Shared Representations for Personalized FL (ICML)"
     statement: ClassVar[DisclosureStatement] = averaging_statement(
         "The last layer stays at each node and is not summed."
+    )
+    suits: ClassVar[Suitability] = Suitability(
+        purpose="As FedPer, but trains the last layer first and the shared layers against it.",
+        meets={
+            Need.DIFFERENT_DATA: "Each node has a last layer of its own over a shared representation.",
+        },
+        cost="More local passes than averaging; a newcomer must train a last layer first.",
     )
     settings_model: ClassVar[type[BaseModel]] = FedRepSettings
 
@@ -135,6 +150,15 @@ class FedBn(PersonalLayers):
     reference: ClassVar[str] = "Li et al. 2021, FedBN: Federated Learning on Non-IID Features (ICLR)"
     statement: ClassVar[DisclosureStatement] = averaging_statement(
         "Normalisation layers and their running statistics stay at each node and are not summed."
+    )
+    suits: ClassVar[Suitability] = Suitability(
+        purpose=(
+            "Normalisation layers stay at the node; for inputs that look different, such as scanners or laboratories."
+        ),
+        meets={
+            Need.DIFFERENT_DATA: "Each node scales its inputs' features itself.",
+        },
+        cost="A little less than averaging; needs a network with normalisation layers.",
     )
     settings_model: ClassVar[type[BaseModel]] = AveragingSettings
 

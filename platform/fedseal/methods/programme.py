@@ -36,6 +36,7 @@ from fedseal.methods.contract import (
 )
 from fedseal.methods.errors import BroadcastRefused, ContributionRefused, MethodUnsuitable
 from fedseal.methods.evaluation import Evaluation
+from fedseal.methods.groups import require_groups
 from fedseal.methods.registry import make_method
 from fedseal.methods.statistics import Statistics
 from fedseal_governance.datasets import ColumnRole, DatasetSchema
@@ -60,7 +61,8 @@ def programme(job: JobDocument) -> tuple[Stage, ...]:
     Raises:
         UnknownPlugin: The method or learner is not installed here.
         SettingsRefused: A setting is unknown or out of range.
-        MethodUnsuitable: The method does not train, or needs single contributions, which the protection hides.
+        MethodUnsuitable: The method does not train, or needs single contributions, which the protection hides, or
+            sums over groups that are too small.
     """
     statistics = Stage(name=STATISTICS_STAGE, method=Statistics(), rounds=1)
     if job.method is None:
@@ -77,6 +79,7 @@ def programme(job: JobDocument) -> tuple[Stage, ...]:
             f"{job.protection.value} shows the coordinator sums only; choose a method whose messages add up, such as "
             "fedavg-quantised or evofed."
         )
+    require_groups(trainer, job)
     if job.learner is not None:
         make_learner(job.learner.name, job.learner.settings)  # refuses bad settings now, not in a later round
     return (

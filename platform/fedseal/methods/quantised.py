@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field
 from fedseal.methods.averaging import Message, averaging_statement
 from fedseal.methods.compression import Compressed, CompressionSettings, Floats, clipped_to
 from fedseal.methods.contract import DisclosureStatement, Plan, Quantity
+from fedseal.methods.suitability import Need, Suitability
 from fedseal_crypto.encoding import VectorSpec
 
 LEVELS = "levels"
@@ -46,6 +47,16 @@ class FedAvgQuantised(Compressed):
             name=LEVELS,
             party="coordinator",
             description="row-weighted sum of the model changes of the cohort, in levels",
+        ),
+    )
+    suits: ClassVar[Suitability] = Suitability(
+        purpose="Rounds changes to few levels before they are added.",
+        meets={
+            Need.SCARCE_BANDWIDTH: "Few bits a parameter go up.",
+        },
+        cost=(
+            "A fraction of averaging's bytes up (4 bits: about a third under masks), a whole model down; "
+            "rounding costs some accuracy."
         ),
     )
     settings_model: ClassVar[type[BaseModel]] = QuantisedSettings

@@ -34,6 +34,7 @@ from fedseal.methods.averaging import (
 )
 from fedseal.methods.contract import DisclosureStatement, NodeContext, Plan, Quantity
 from fedseal.methods.errors import MethodUnsuitable
+from fedseal.methods.suitability import Need, Suitability
 from fedseal_crypto.encoding import VectorSpec
 
 CONTROL = "control"
@@ -72,6 +73,15 @@ class Scaffold(Averaging):
         "The sum of the nodes' changed control variates is learnt, too, and their mean is sent to every node.",
         Quantity(name="control", party="coordinator", description="sum of the changes of the control variates"),
         Quantity(name="mean control", party="every node", description="the mean control variate after each round"),
+    )
+    suits: ClassVar[Suitability] = Suitability(
+        purpose=(
+            "Corrects each local step by what the others' gradients were; for many local steps on data that differ."
+        ),
+        meets={
+            Need.DIFFERENT_DATA: "Control variates take the drift of each node out of the common model.",
+        },
+        cost="Twice averaging's bytes both ways, and nodes must take part often.",
     )
     settings_model: ClassVar[type[BaseModel]] = ScaffoldSettings
 

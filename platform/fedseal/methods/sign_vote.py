@@ -27,6 +27,7 @@ from fedseal.methods.averaging import (
     moved,
 )
 from fedseal.methods.contract import CohortSum, DisclosureStatement, NodeContext, Plan, Quantity
+from fedseal.methods.suitability import Need, Suitability
 from fedseal_crypto.encoding import VectorSpec
 from fedseal_governance.vocabulary import Disclosure
 
@@ -66,6 +67,17 @@ class SignVote(Averaging):
             FIGURES[-1],
             PUBLISHED_MODEL,
         ),
+    )
+    suits: ClassVar[Suitability] = Suitability(
+        purpose="Every node votes on the direction of each parameter, and all votes weigh the same.",
+        meets={
+            Need.SCARCE_BANDWIDTH: "One vote a parameter goes up.",
+            Need.UNTRUSTED_NODES: (
+                "No node's say is larger than one vote a parameter, so single nodes cannot outweigh the rest; a "
+                "majority can."
+            ),
+        },
+        cost="Few bits a parameter up under masks, a whole model down; slower and less accurate than averaging.",
     )
     settings_model: ClassVar[type[BaseModel]] = SignVoteSettings
 

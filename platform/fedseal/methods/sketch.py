@@ -29,6 +29,7 @@ from fedseal.methods.averaging import (
 )
 from fedseal.methods.compression import Floats, clipped_to, common_generator
 from fedseal.methods.contract import CohortSum, DisclosureStatement, NodeContext, Plan, Quantity
+from fedseal.methods.suitability import Need, Suitability
 from fedseal_crypto.encoding import VectorSpec
 
 SKETCH = "sketch"
@@ -93,6 +94,13 @@ class FedAvgSketch(Averaging):
         update=Quantity(
             name=SKETCH, party="coordinator", description="row-weighted sum of the count sketches of the model changes"
         ),
+    )
+    suits: ClassVar[Suitability] = Suitability(
+        purpose="Sends a count sketch of the change, from which the coordinator takes the largest sums.",
+        meets={
+            Need.SCARCE_BANDWIDTH: "A small sketch goes up, however large the model is.",
+        },
+        cost="Bytes up follow the sketch's size; more rounds, and it suits changes with few large values.",
     )
     settings_model: ClassVar[type[BaseModel]] = SketchSettings
 

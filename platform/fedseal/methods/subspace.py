@@ -21,6 +21,7 @@ from pydantic import BaseModel, Field
 from fedseal.methods.averaging import Message, averaging_statement
 from fedseal.methods.compression import Compressed, CompressionSettings, Floats, clipped_to, common_generator
 from fedseal.methods.contract import DisclosureStatement, Plan, Quantity
+from fedseal.methods.suitability import Need, Suitability
 from fedseal_crypto.encoding import VectorSpec
 
 PROJECTION = "projection"
@@ -50,6 +51,13 @@ class FedAvgSubspace(Compressed):
             party="coordinator",
             description="row-weighted sum of the projected model changes of the cohort",
         ),
+    )
+    suits: ClassVar[Suitability] = Suitability(
+        purpose="Sends a random projection of the change, drawn anew each round.",
+        meets={
+            Need.SCARCE_BANDWIDTH: "Only as many numbers go up as the projection has.",
+        },
+        cost="Bytes up follow the projection's size, a whole model goes down; more rounds than averaging.",
     )
     settings_model: ClassVar[type[BaseModel]] = SubspaceSettings
 

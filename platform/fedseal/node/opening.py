@@ -34,6 +34,7 @@ from fedseal.methods import (
     Plan,
     ReceivedBroadcast,
     Stage,
+    asked_nodes,
     contribute,
     largest_broadcast,
     node_seed,
@@ -184,7 +185,7 @@ def open_attempt(offer: RoundOffer, fetch: Fetching, me: NodeSelf) -> OpenedAtte
     rules = me.ledger.require_allowed(signed, now=now)  # (2) (3) (4) (5)
     key = check_key(offer.key, signed, KeyChecks(federation=me.federation, trust=me.trust, clock=me.clock))  # (6)
     stage = _check_address(offer, signed, key, me)  # (6)
-    members = _check_members(offer, signed, me)  # (6)
+    members = _check_members(offer, signed, stage, me)  # (6)
     _check_history(offer, rules.protection, signed, me)  # (9)
     schema = me.data.schema(signed.document.dataset)
     plan = stage_plan(signed.document, schema, stage, round=offer.address.round)
@@ -376,8 +377,8 @@ def _check_address(offer: RoundOffer, signed: SignedJob, key: CheckedKey | None,
     return stage
 
 
-def _check_members(offer: RoundOffer, signed: SignedJob, me: NodeSelf) -> dict[ClientId, PublicIdentity]:
-    """Every member is a node of this federation, named by the job, certified and not revoked."""
+def _check_members(offer: RoundOffer, signed: SignedJob, stage: Stage, me: NodeSelf) -> dict[ClientId, PublicIdentity]:
+    """Every member is a node of this federation, of the round's group, certified and not revoked."""
     roster = offer.parameters.roster
     if len(roster) != len(offer.certificates):
         sentence = f"{offer.address}: {len(roster)} members and {len(offer.certificates)} certificates"
@@ -386,6 +387,14 @@ def _check_members(offer: RoundOffer, signed: SignedJob, me: NodeSelf) -> dict[C
         sentence = (
             f"{offer.address}: the round would release a sum of {offer.parameters.minimum_cohort} and the job asks "
             f"for at least {signed.document.minimum_cohort}"
+        )
+        raise PeerFault(sentence)
+    asked = asked_nodes(stage.method, signed.document, offer.address.round)
+    strangers = sorted(set(roster) - asked)
+    if strangers:
+        sentence = (
+            f"{offer.address}: {', '.join(strangers)} is not asked in this round, which sums over "
+            f"{', '.join(sorted(asked))} only"
         )
         raise PeerFault(sentence)
     members: dict[ClientId, PublicIdentity] = {}

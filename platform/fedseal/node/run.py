@@ -15,11 +15,12 @@ from fedseal.authority.names import service_name
 from fedseal.credentials import Credentials, CredentialWatch, load_credentials
 from fedseal.deadlines import DailyReminder
 from fedseal.errors import SetupError
-from fedseal.files import make_folder, read_limited, write_atomic
+from fedseal.files import make_folder, write_atomic
 from fedseal.folders import PartyFolder
 from fedseal.learning import use_deterministic_torch
+from fedseal.learning.public_rows import PublicRows, use_public_rows
 from fedseal.learning.sandbox import LearnerFiles, Limits, use_learner_files
-from fedseal.local import existing_database_url, record_key, require_untouched
+from fedseal.local import existing_database_url, load_settings, record_key, require_untouched
 from fedseal.node.agent import Agent
 from fedseal.node.config import NodeSettings
 from fedseal.node.connection import CoordinatorConnection
@@ -41,14 +42,12 @@ from fedseal_crypto.notes import log_origin
 from fedseal_governance.claims import ServiceClaim
 from fedseal_governance.consent import require_key
 from fedseal_governance.database import Database
-from fedseal_governance.documents import load_yaml
 from fedseal_governance.errors import StorageError, TamperError
 from fedseal_migrations import require_current
 
 _log = structlog.get_logger(__name__)
 
 PROTOCOL_VERSION = 1
-_MAX_CONFIG_BYTES = 64 * 1024
 _SESSION_BYTES = 16
 _WAITING_INSTRUCTIONS = 1_000
 ALARM_FILE = "ALARM.txt"
@@ -79,15 +78,6 @@ class Node:
         self.stopping.set()
 
 
-def load_settings(folder: PartyFolder) -> NodeSettings:
-    """Read ``node.yaml`` of the folder, or the defaults if there is none."""
-    path = folder.config_path
-    if not path.exists():
-        return NodeSettings()
-    data = read_limited(path, max_bytes=_MAX_CONFIG_BYTES, what="configuration")
-    return load_yaml(data, str(path), NodeSettings)
-
-
 def run_node(path: Path, *, coordinator: str | None = None, ready: Callable[[str], None] | None = None) -> None:
     """Run the node of the folder ``path`` until SIGINT or SIGTERM.
 
@@ -104,12 +94,13 @@ def run_node(path: Path, *, coordinator: str | None = None, ready: Callable[[str
     stop_on_signals(stopping)
     folder = PartyFolder.load(path)
     _require_node(folder)
-    settings = load_settings(folder)
+    settings = load_settings(folder, NodeSettings)
     address = coordinator or settings.coordinator or folder.record.coordinator
     if address is None:
         sentence = f"no coordinator address: set `coordinator: host:port` in {folder.config_path}"
         raise SetupError(sentence)
     limits = Limits(seconds=settings.learner_seconds, memory_bytes=settings.learner_memory_mb << 20)
+    use_public_rows(PublicRows.of_party(folder.path))
     use_learner_files(LearnerFiles.of_party(folder.path, limits=limits, unisolated=settings.learner_unisolated))
     database = Database(settings.database or existing_database_url(folder))
     try:

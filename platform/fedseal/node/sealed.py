@@ -20,13 +20,12 @@ from fedseal.rounds import RoundAddress
 from fedseal.trust import Clock, Trust
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal.wire.limits import PUBLIC_KEY_BYTES
-from fedseal_crypto.custody import MASKED_INSIDE, Commitment, Parcel, SealedClient, sign_input
+from fedseal_crypto.custody import Commitment, Parcel, SealedClient, masked_parcel
 from fedseal_crypto.digests import Digest, parse_digest, sha256_hex
 from fedseal_crypto.encoding import RingVector
 from fedseal_crypto.homomorphic import PublicContext, SlotPlan, encrypt_vector
 from fedseal_crypto.identity import IdentityKey
-from fedseal_crypto.masking import ClientId, MaskedInput, RoundParameters
-from fedseal_crypto.secret import SecretBytes
+from fedseal_crypto.masking import MaskedInput, RoundParameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,15 +150,14 @@ class Seal:
     def masked(self, answer: MaskedInput) -> tuple[Parcel, bytes]:
         """A masked vector, encrypted, with what goes before it."""
         bundle = encrypt_vector(answer.words, plan=self.slots, public=self.public)
-        unsigned = Commitment(
-            client=ClientId(self.name),
-            context0=self.parameters.context0(),
+        parcel = masked_parcel(
+            answer.header,
+            hashlib.sha256(bundle).digest(),
+            parameters=self.parameters,
             key=bytes.fromhex(self.public.key_digest),
-            digest=hashlib.sha256(bundle).digest(),
-            signature=b"",
+            identity=self.identity,
         )
-        sealed = sign_input(unsigned, MASKED_INSIDE, self.identity)
-        return Parcel(sealed=sealed, pad=SecretBytes(b""), masking=answer.header.encode()), bundle
+        return parcel, bundle
 
     def padded(self, client: SealedClient, words: RingVector) -> tuple[Commitment, bytes]:
         """A contribution, padded and encrypted, and the commitment to it."""

@@ -14,11 +14,12 @@ import numpy as np
 
 from fedseal.learning.tensors import NamedTensors
 from fedseal.methods.contract import NOTHING, Contribution, IndividualMethod, Plan, node_seed
+from fedseal.methods.groups import asked_nodes
 from fedseal.methods.programme import check_contribution
 from fedseal.simulation.attacks import AttackRound
 from fedseal.simulation.measures import measure
 from fedseal.simulation.setting import Setting, counts
-from fedseal.simulation.sums import Contributions, secure_sum, unprotected_bytes
+from fedseal.simulation.sums import Contributions, Keys, secure_sum, unprotected_bytes
 from fedseal.simulation.workers import Part, Serial, Task, Workers
 
 
@@ -68,6 +69,7 @@ class Simulation:
 
     setting: Setting
     workers: Workers = field(default_factory=Serial)
+    keys: Keys = field(default_factory=Keys, compare=False, repr=False)
 
     def start(self) -> State:
         """Before the first round."""
@@ -78,7 +80,7 @@ class Simulation:
 
         Raises:
             PlatformError: From the method, learner or attack, as in a federation.
-            ExperimentUnsuitable: Under masks, too few nodes are asked or too many lost.
+            ExperimentUnsuitable: Under masks or a custodian's key, too few nodes are asked or too many lost.
         """
         state = state or self.start()
         while state.rounds < self.setting.experiment.method.rounds:
@@ -154,7 +156,7 @@ class Simulation:
             after = method.aggregate_each(plan, state, [values[name] for name in sorted(values)])
             return after, _Told(cohort=len(values), bytes_up=unprotected_bytes(specs))
         parts = Contributions(values=values, lost=cast.lost)
-        summed = secure_sum(plan, specs, parts, self.setting.experiment.protection)
+        summed = secure_sum(plan, specs, parts, self.setting.experiment.protection, keys=self.keys)
         told = _Told(cohort=summed.total.cohort, bytes_up=summed.bytes_up)
         return method.aggregate(plan, state, summed.total), told
 
@@ -190,7 +192,8 @@ class Cast:
 
 def draw(setting: Setting, index: int) -> Cast:
     """Who takes part, is lost and is slow in round ``index``; at least one contribution always arrives."""
-    circumstances, names = setting.experiment.circumstances, sorted(setting.nodes)
+    circumstances = setting.experiment.circumstances
+    names = sorted(asked_nodes(setting.method, setting.job, index))
     generator = np.random.Generator(np.random.Philox(node_seed(setting.seed, "cast", "simulation", index)))
     order = [names[place] for place in generator.permutation(len(names))]
     many, few = counts(setting.experiment, len(names))

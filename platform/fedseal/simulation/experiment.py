@@ -21,13 +21,25 @@ MAX_SEEDS = 100
 class Protection(StrEnum):
     """How contributions are added up.
 
-    ``none`` adds floating-point numbers, ``encoded`` the ring words that would be masked, ``masking`` plays the whole
-    protocol with real keys.
+    ``none`` adds floating-point numbers, ``encoded`` the ring words that would be masked; ``masking``, ``homomorphic``
+    and ``hybrid`` play the whole protocol with real keys, the custodian's part included.
     """
 
     NONE = "none"
     ENCODED = "encoded"
     MASKING = "masking"
+    HOMOMORPHIC = "homomorphic"
+    HYBRID = "hybrid"
+
+    @property
+    def has_protocol(self) -> bool:
+        """Whether members sign and exchange messages, which only a large enough cohort can."""
+        return self not in (Protection.NONE, Protection.ENCODED)
+
+    @property
+    def has_custodian(self) -> bool:
+        """Whether contributions are encrypted under a custodian's key."""
+        return self in (Protection.HOMOMORPHIC, Protection.HYBRID)
 
 
 class PartitionKind(StrEnum):

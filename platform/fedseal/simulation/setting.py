@@ -18,6 +18,7 @@ from fedseal.methods.contract import (
     STATISTICS_STAGE,
     TRAINING_STAGE,
     CohortSum,
+    GroupedMethod,
     IndividualMethod,
     Method,
     NodeContext,
@@ -25,6 +26,7 @@ from fedseal.methods.contract import (
     Stage,
     node_seed,
 )
+from fedseal.methods.groups import require_groups
 from fedseal.methods.programme import contribute, stage_plan
 from fedseal.methods.registry import make_method
 from fedseal.methods.statistics import Statistics
@@ -47,6 +49,7 @@ from fedseal_governance.vocabulary import Protection as JobProtection
 
 PURPOSE = "DUO:0000006"
 EPOCHS_SETTING = "local_epochs"
+CUSTODIAN = "custodian"
 UNSEEN = "unseen-"
 
 
@@ -157,8 +160,10 @@ def make_setting(experiment: Experiment, source: Source, seed: int) -> Setting:
     made = experiment.partition.unseen > 0  # a site may have any name
     unseen = {name: rows for name, rows in everyone.items() if made and name.startswith(UNSEEN)}
     nodes = {name: rows for name, rows in everyone.items() if name not in unseen}
-    if experiment.protection is Protection.MASKING:
+    if experiment.protection.has_protocol:
         masking_group(*counts(experiment, len(nodes)))
+    job = _job(experiment, source, nodes, seed)
+    _require_group_sums(experiment, job)
     attack, attackers = _attackers(experiment, tuple(nodes), seed)
     poisoned = {
         name: JobData(training=attack.poison(nodes[name].training, attacker), held_out=nodes[name].held_out)
@@ -168,7 +173,7 @@ def make_setting(experiment: Experiment, source: Source, seed: int) -> Setting:
     return Setting(
         experiment=experiment,
         seed=seed,
-        job=_job(experiment, source, nodes, seed),
+        job=job,
         schema=source.schema,
         nodes=nodes,
         test=_first(join(source.test), experiment.data.test_rows),
@@ -177,6 +182,15 @@ def make_setting(experiment: Experiment, source: Source, seed: int) -> Setting:
         poisoned=poisoned,
         unseen=unseen,
     )
+
+
+def _require_group_sums(experiment: Experiment, job: JobDocument) -> None:
+    """Refuse groups of which no sum could be formed."""
+    method = make_method(experiment.method.name, experiment.method.settings)
+    require_groups(method, job)
+    if experiment.protection.has_protocol and isinstance(method, GroupedMethod):
+        for group in method.groups(job):
+            masking_group(*counts(experiment, len(group)))
 
 
 def counts(experiment: Experiment, nodes: int) -> tuple[int, int]:
@@ -243,8 +257,10 @@ def _attackers(experiment: Experiment, names: tuple[str, ...], seed: int) -> tup
     return make_attack(choice.name, choice.settings), attackers
 
 
-def _protection(method: Method, nodes: Collection[str]) -> JobProtection:
+def _protection(experiment: Experiment, method: Method, nodes: Collection[str]) -> JobProtection:
     """What the job that stands for the experiment says; methods ask it, the simulator's own setting decides."""
+    if experiment.protection.has_custodian:
+        return JobProtection(experiment.protection.value)
     if isinstance(method, IndividualMethod) or len(nodes) < SMALLEST_PROTECTED_COHORT:
         return JobProtection.NONE
     return JobProtection.MASKING
@@ -257,6 +273,7 @@ def _job(experiment: Experiment, source: Source, nodes: Mapping[str, JobData], s
             f'Method "{method.name}" needs each node\'s contribution by itself, which protection '
             f"{experiment.protection.value} hides; write `protection: none`, or choose a method whose messages add up."
         )
+    protection = _protection(experiment, method, nodes)
     return JobDocument(
         job=experiment.experiment,
         purpose=PURPOSE,
@@ -267,7 +284,8 @@ def _job(experiment: Experiment, source: Source, nodes: Mapping[str, JobData], s
         features=source.features,
         target=_target(source),
         evaluation=Evaluation(holdout=0.5),
-        protection=_protection(method, nodes),
+        protection=protection,
+        custodian=CUSTODIAN if protection.has_custodian else None,
         disclosure=method.statement.level,
         nodes=tuple(sorted(nodes)),
         minimum_cohort=min(SMALLEST_PROTECTED_COHORT, len(nodes)),

@@ -9,10 +9,13 @@ import numpy as np
 from fedseal.learning.tensors import NamedTensors
 from fedseal.methods.contract import CohortSum, Plan, node_seed
 from fedseal.methods.sums import encoded_sum, plain_sum
+from fedseal.protection import RoundLayout, job_parameters, round_layout
 from fedseal.simulation.errors import ExperimentUnsuitable
 from fedseal.simulation.experiment import Protection
+from fedseal_crypto.custody import Custody, run_sealed_round
 from fedseal_crypto.digests import sha256_hex
 from fedseal_crypto.encoding import Layout, RingVector, VectorSpec
+from fedseal_crypto.homomorphic import Parameters, SecretContext, generate_keys
 from fedseal_crypto.identity import Entropy, IdentityKey
 from fedseal_crypto.masking import (
     ClientId,
@@ -20,6 +23,7 @@ from fedseal_crypto.masking import (
     GroupParameters,
     ParametersInvalid,
     Party,
+    RingSum,
     RoundParameters,
     Step,
     Transcript,
@@ -37,8 +41,9 @@ class RoundSum:
 
     Attributes:
         total: What the coordinator learns.
-        bytes_up: Largest number of bytes that one node sent: the encoded vector, and under masks keys, shares and
-            signatures too; without protection the vectors as float32.
+        bytes_up: Largest number of bytes that one node sent: the encoded vector, under masks keys, shares and
+            signatures too, under a custodian's key ciphertexts instead of the vector; without protection the vectors
+            as float32.
     """
 
     total: CohortSum
@@ -58,11 +63,41 @@ class Contributions:
     lost: Collection[str] = ()
 
 
-def secure_sum(plan: Plan, specs: tuple[VectorSpec, ...], parts: Contributions, protection: Protection) -> RoundSum:
+class Keys:
+    """The custodian's keys of one run, made when one is first needed.
+
+    Keys and ciphertexts are random, unlike everything else in a run; the sums that come out do not depend on them.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[str, SecretContext] = {}
+
+    def of(self, parameters: Parameters) -> SecretContext:
+        """The key for these encryption parameters."""
+        if parameters.name not in self._held:
+            self._held[parameters.name] = generate_keys(parameters)
+        return self._held[parameters.name]
+
+
+def secure_sum(
+    plan: Plan,
+    specs: tuple[VectorSpec, ...],
+    parts: Contributions,
+    protection: Protection,
+    *,
+    keys: Keys | None = None,
+) -> RoundSum:
     """Add up a round's contributions.
 
+    Args:
+        plan: Of the round; under a custodian's key its job has the same protection.
+        specs: What is summed.
+        parts: Who contributes what.
+        protection: How it is added up.
+        keys: Of the run; without them a custodian's key is made for this sum.
+
     Raises:
-        ExperimentUnsuitable: Under masks, too few nodes are asked or too many left.
+        ExperimentUnsuitable: Under masks or a custodian's key, too few nodes are asked or too many left.
     """
     names = sorted(parts.values)
     if protection is Protection.NONE:
@@ -73,7 +108,31 @@ def secure_sum(plan: Plan, specs: tuple[VectorSpec, ...], parts: Contributions, 
         added = encoded_sum(specs, ((seeds[name], parts.values[name]) for name in names), cohort=len(names))
         layout = Layout.plan(specs, cohort=len(names))
         return RoundSum(total=CohortSum(values=added, cohort=len(names)), bytes_up=layout.wire_bytes)
-    return _masked_sum(plan, specs, parts, seeds)
+    roster = tuple(ClientId(name) for name in sorted({*parts.values, *parts.lost}))
+    laid = _laid_out(plan, specs, protection, cohort=len(roster))
+    entropy, transcript = _entropy(plan), Transcript()
+    members = _Members(
+        parameters=_parameters(plan, laid.layout, roster, lost=len(parts.lost)),
+        parties=_parties(parts, seeds, laid.layout, entropy),
+        limits=ClientLimits(
+            corrupted_fraction=CORRUPTED_FRACTION,
+            dropout_fraction=max(DROPOUT_FRACTION, len(parts.lost) / len(roster)),
+        ),
+    )
+    if laid.slots is None:
+        result = run_round(
+            members.parameters, members.parties, limits=members.limits, entropy=entropy, transcript=transcript
+        )
+    else:
+        custody = Custody(
+            secret=(keys or Keys()).of(job_parameters(plan.job)),
+            specs=laid.specs,
+            plan=laid.slots,
+            masked=protection is Protection.HYBRID,
+            limits=members.limits,
+        )
+        result = run_sealed_round(members.parameters, members.parties, custody, entropy=entropy, transcript=transcript)
+    return _told(result, laid.layout, transcript)
 
 
 def unprotected_bytes(specs: tuple[VectorSpec, ...]) -> int:
@@ -82,34 +141,46 @@ def unprotected_bytes(specs: tuple[VectorSpec, ...]) -> int:
 
 
 def masking_group(asked: int, lost: int) -> GroupParameters:
-    """What the masks of a round of ``asked`` nodes withstand, when ``lost`` of them leave.
+    """What a protected round of ``asked`` nodes withstands, when ``lost`` of them leave.
 
     Raises:
-        ExperimentUnsuitable: Too few nodes are asked, or too many of them lost, for a sum under masks.
+        ExperimentUnsuitable: Too few nodes are asked, or too many of them lost, for masks or a custodian's key.
     """
     share = max(DROPOUT_FRACTION, lost / asked)
     try:
         group = choose_parameters(asked, corrupted_fraction=CORRUPTED_FRACTION, dropout_fraction=share)
     except ParametersInvalid as error:
         raise ExperimentUnsuitable(
-            f"A round asks {asked} nodes, which masks do not allow: {error} Ask more nodes, or write "
-            "`protection: encoded`, which gives the same sums."
+            f"A round asks {asked} nodes, which a protected sum does not allow: {error} Ask more nodes, or write "
+            "`protection: encoded`, which gives the same sums up to rounding."
         ) from None
     most = min(group.tolerated_dropouts, asked - SMALLEST_PROTECTED_COHORT)
     if lost > most:
         raise ExperimentUnsuitable(
-            f"A round loses {lost} of {asked} nodes and masks withstand {most}; lower `dropouts`, or write "
-            "`protection: encoded`, which gives the same sums."
+            f"A round loses {lost} of {asked} nodes and a protected sum withstands {most}; lower `dropouts`, or write "
+            "`protection: encoded`, which gives the same sums up to rounding."
         )
     return group
 
 
-def _masked_sum(plan: Plan, specs: tuple[VectorSpec, ...], parts: Contributions, seeds: Mapping[str, int]) -> RoundSum:
-    roster = tuple(ClientId(name) for name in sorted({*parts.values, *parts.lost}))
-    layout = Layout.plan(specs, cohort=len(roster))
-    entropy = _entropy(plan)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Members:
+    """Who takes part in a round's protocol, and what they agreed on."""
+
+    parameters: RoundParameters
+    parties: Mapping[ClientId, Party]
+    limits: ClientLimits
+
+
+def _laid_out(plan: Plan, specs: tuple[VectorSpec, ...], protection: Protection, *, cohort: int) -> RoundLayout:
+    if protection.has_custodian:
+        return round_layout(plan.job, specs, cohort=cohort)
+    return RoundLayout(specs=specs, layout=Layout.plan(specs, cohort=cohort), slots=None)
+
+
+def _parties(parts: Contributions, seeds: Mapping[str, int], layout: Layout, entropy: Entropy) -> dict[ClientId, Party]:
     parties = {}
-    for name in roster:
+    for name in sorted({*parts.values, *parts.lost}):
         values = parts.values.get(name)
         words = (
             RingVector.zeros(layout)
@@ -117,18 +188,11 @@ def _masked_sum(plan: Plan, specs: tuple[VectorSpec, ...], parts: Contributions,
             else layout.encode(values, generator=np.random.default_rng(seeds[name])).words
         )
         leaves = Step.MASK if values is None else None
-        parties[name] = Party(identity=IdentityKey.generate(entropy), words=words, leaves_at=leaves)
-    transcript = Transcript()
-    result = run_round(
-        _parameters(plan, layout, roster, lost=len(parts.lost)),
-        parties,
-        limits=ClientLimits(
-            corrupted_fraction=CORRUPTED_FRACTION,
-            dropout_fraction=max(DROPOUT_FRACTION, len(parts.lost) / len(roster)),
-        ),
-        entropy=entropy,
-        transcript=transcript,
-    )
+        parties[ClientId(name)] = Party(identity=IdentityKey.generate(entropy), words=words, leaves_at=leaves)
+    return parties
+
+
+def _told(result: RingSum, layout: Layout, transcript: Transcript) -> RoundSum:
     values = layout.decode(result.words, count=len(result.survivors))
     sent = {name: len(data) for name, data in transcript.inputs.items()}
     for _, name, message in transcript.up:

@@ -41,7 +41,7 @@ COMMANDS = dict(_walk(typer.main.get_command(app)))
 
 
 def _options(command: Any) -> set[str]:
-    return {option for parameter in command.params for option in parameter.opts}
+    return {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
 
 
 def test_the_command_map_is_complete() -> None:
@@ -50,11 +50,13 @@ def test_the_command_map_is_complete() -> None:
         coordinator invite; coordinator enrol; coordinator run; node invite; node enrol; node enroll; node run;
         node status; node list; node agree; custodian enrol; user add; user enrol; user list; user revoke;
         certificate list; certificate show; certificate revoke; certificate publish; certificate update;
-        dataset register; dataset list; dataset profile; dataset approve; policy new; policy validate; policy explain;
+        dataset register; dataset list; dataset profile; dataset approve; dataset admit-public;
+        policy new; policy validate; policy explain;
         policy diff; policy test; policy impact; policy history;
         policy propose; policy approve; policy revoke; policy list; policy show; consent import; consent record;
         consent withdraw; consent status; consent history; consent impact; consent prove; job check; job submit;
-        job list; job show; job watch; job stop; job report; protection plan; method list; method show; model list;
+        job list; job show; job watch; job stop; job report; protection plan; method list; method show;
+        method choose; model list;
         model export; model verify; audit list; audit checkpoint;
         audit export; audit verify; audit prove; audit reconcile; audit stream; audit verifier; retention list;
         retention apply; retention hold; retention release; retention holds; record export; record verify; db upgrade;

@@ -6,9 +6,11 @@ from typing import Any
 import grpc
 import pytest
 
+from fedseal.coordinator.custody_service import CustodyService
 from fedseal.coordinator.service import AdministrationService, CoordinationService
 from fedseal.coordinator.views import _NOTED_DENIALS
 from fedseal.wire._generated import coordination_pb2 as pb
+from fedseal.wire._generated import custody_pb2
 from fedseal_crypto.identity import PartyKind, Role
 from fedseal_governance.permissions import PERMISSIONS, Operation
 from tests.unit.coordinator.members import Play
@@ -45,6 +47,15 @@ NODES_CALLS: dict[Operation, tuple[tuple[str, object], ...]] = {
     Operation.CHECKPOINT_READ: (("FetchCheckpoint", pb.CheckpointRequest()),),
     Operation.CHECKPOINT_COSIGN: (("Cosign", pb.Cosignature()),),
 }
+CUSTODIANS_CALLS: dict[Operation, tuple[tuple[str, object], ...]] = {
+    Operation.CUSTODY_ATTEND: (("Attend", custody_pb2.CustodianAttendance()),),
+    Operation.CUSTODY_ANSWER: (
+        ("Decline", custody_pb2.Declination()),
+        ("PublishKey", iter(())),
+        ("DeliverSum", iter(())),
+    ),
+    Operation.CIPHERTEXT_READ: (("FetchCiphertext", custody_pb2.CiphertextRequest()),),
+}
 CALLERS: dict[str, Role | PartyKind] = {
     "ada": Role.DATA_SCIENTIST,
     "grace": Role.COMPLIANCE_OFFICER,
@@ -58,7 +69,7 @@ CALLERS: dict[str, Role | PartyKind] = {
 
 
 class Door:
-    """Both services of a coordinator in whose federation there is one caller of each kind."""
+    """The services of a coordinator in whose federation there is one caller of each kind."""
 
     def __init__(self, play: Play, consortium: Consortium) -> None:
         self.play, self.consortium = play, consortium
@@ -75,6 +86,9 @@ class Door:
             trust=process.trust,
             views=process.views,
             incoming=process.incoming,
+        )
+        self.custodians = CustodyService(
+            engine=process.engine, trust=process.trust, views=process.views, incoming=process.incoming
         )
 
     def denied(self) -> list[tuple[str, str]]:
@@ -100,12 +114,17 @@ def door(play: Play, consortium: Consortium) -> Door:
 
 def test_every_operation_at_a_coordinator_has_a_call() -> None:
     here = {operation for operation, rule in PERMISSIONS.items() if rule.at is PartyKind.COORDINATOR}
-    assert here == PEOPLES_CALLS.keys() | NODES_CALLS.keys()
+    assert here == PEOPLES_CALLS.keys() | NODES_CALLS.keys() | CUSTODIANS_CALLS.keys()
 
 
 def test_each_cell_and_each_denial_is_logged(door: Door) -> None:
     expected: list[tuple[str, str]] = []
-    for service, calls in ((door.people, PEOPLES_CALLS), (door.nodes, NODES_CALLS)):
+    doors = (
+        (door.people, PEOPLES_CALLS),
+        (door.nodes, NODES_CALLS),
+        (door.custodians, CUSTODIANS_CALLS),
+    )
+    for service, calls in doors:
         for operation, variants in calls.items():
             rule = PERMISSIONS[operation]
             for method, request in variants:

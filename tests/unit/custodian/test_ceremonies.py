@@ -1,11 +1,13 @@
 """A key split among organisations: what opens it, who may, and that it lasts for one run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from fedseal import files
+from fedseal.custodian import ceremonies, vault
 from fedseal.custodian.ceremonies import BroughtShare, Splitting, find_job, reassemble_job_key, split_job_key
 from fedseal.custodian.keeper import LATER
 from fedseal.custodian.vault import KeyLocked
@@ -83,6 +85,31 @@ def test_two_of_three_shares_open_the_key_for_one_run(house: House, job: str, sh
     assert split.details["holders"] == sorted(HOLDERS)
     assert split.details["officers"] == [f"person/{name}" for name in OFFICERS]
     assert brought.details["people"] == [f"person/{name}" for _, name in TWO]
+
+
+def test_a_split_that_fails_leaves_everything_as_it_was(
+    house: House, job: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk at any of the files: the key still opens, nobody is told, and no share lies about."""
+    row = find_job(house.party, job)
+    real, before = files.write_atomic, house.vault.public(job)
+    for fatal in range(len(HOLDERS) + 1):
+        left = iter([False] * fatal + [True])
+
+        def write(path: Path, data: bytes, *, private: bool = False, left: Iterator[bool] = left) -> None:
+            if next(left):
+                raise OSError(28, "No space left on device")
+            real(path, data, private=private)
+
+        for module in (ceremonies, vault):
+            monkeypatch.setattr(module, "write_atomic", write)
+        with pytest.raises(OSError, match="No space left"):
+            split_job_key(house.party, house.vault, row, splitting(house, tmp_path / "out"), now=house.clock())
+        assert not (tmp_path / "out").exists()
+        house.start()
+        assert not house.vault.is_split(job)
+        assert house.vault.secret(job).public.to_bytes() == before
+    assert house.entries("key.split") == []
 
 
 def test_the_running_process_goes_on_until_it_is_restarted(house: House, job: str, tmp_path: Path) -> None:

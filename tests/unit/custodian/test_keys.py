@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from fedseal.custodian.run import open_vault
 from fedseal.custodian.vault import Vault, lock_of, sealed_how
 from fedseal.errors import SetupError
 from fedseal.protection import Judge, read_key_statement
@@ -119,6 +120,23 @@ def test_the_lock_is_the_only_way_in(house: House) -> None:
     house.start()
     with pytest.raises(SetupError, match="is missing; restore it"):
         house.vault.secret(job)
+
+
+def test_a_process_does_not_start_under_another_lock(house: House) -> None:
+    job = house.offer(job_file())
+    house.start()
+    house.vault.require_lock([job, "0" * 64])
+    house.start(Passphrase(SecretBytes(b"another lock")))
+    with pytest.raises(SetupError, match=rf"{job}\.key does not open: this key opens with a key file.*remove the file"):
+        house.vault.require_lock([job])
+
+
+def test_a_missing_key_file_is_not_made_anew_while_keys_need_it(house: House) -> None:
+    house.offer(job_file())
+    key_file = house.folder.path / "keys" / "vault.key"
+    with pytest.raises(SetupError, match=r"vault\.key does not exist; restore it, or give the passphrase"):
+        open_vault(house.folder, house.settings, None)
+    assert not key_file.exists()
 
 
 def _key_file(house: House) -> Path:

@@ -1,7 +1,7 @@
 """The same job gives the same model under every protection, up to the resolution of its sums.
 
-The sums themselves are exact in all of them; what differs is only how a value that lies between two steps of the
-resolution is rounded, at random, before anything is protected.
+The sums themselves are exact in all of them; only without a protection nothing is encoded: there a value that lies
+between two steps of the resolution is not rounded, at random, to one of them.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fedseal.methods.in_process
-from fedseal.learning import NamedTensors, job_data, use_deterministic_torch
+from fedseal.learning import JobData, NamedTensors, job_data, use_deterministic_torch
 from fedseal.methods import Plan, programme, stage_plan
 from fedseal.methods.in_process import run_in_process
 from fedseal.protection import round_layout
@@ -85,28 +85,37 @@ def sum_under(job: JobDocument, secret: SecretContext) -> Callable[..., NamedTen
 
 
 def test_every_protection_gives_the_same_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the same seed rounds the contributions, bit by bit; without encoding, up to what rounding can do."""
     use_deterministic_torch()
     secret = generate_keys(parameters_for_sums(len(NODES)))
     schema = load_schema(SCHEMA, "schema.yaml")
+    parts: dict[str, JobData] = {}
     models: dict[Protection, NamedTensors] = {}
     for protection in (Protection.MASKING, Protection.HOMOMORPHIC, Protection.HYBRID):
-        custodian = "\ncustodian: data-trust" if protection.has_custodian else ""
-        text = JobFile(training_rounds=ROUNDS).to_yaml().decode()
-        text = text.replace("protection: masking", f"protection: {protection.value}{custodian}")
-        job = load_job(text.encode(), "job.yaml")
+        job = job_under(protection)
         monkeypatch.setattr(fedseal.methods.in_process, "encoded_sum", sum_under(job, secret))
         parts = {name: job_data(rows_of(name, tmp_path), job, frozenset(pseudonyms(name))) for name in NODES}
-        run = run_in_process(job, schema, parts, encode=True)
-        models[protection] = run.published["training"]
-        specs = {spec.name: spec for spec in programme(job)[1].method.vectors(_training_plan(job))}
-    step = max(spec.resolution for name, spec in specs.items() if name == "update")
-    first = models[Protection.MASKING]
+        models[protection] = run_in_process(job, schema, parts, encode=True).published["training"]
+    first, job = models[Protection.MASKING], job_under(Protection.MASKING)
     for other in (models[Protection.HOMOMORPHIC], models[Protection.HYBRID]):
         assert other.keys() == first.keys()
         for name, value in other.items():
-            # each of five summands is rounded by up to one step in each round, and training repeats the difference
-            assert np.allclose(value, first[name], rtol=0, atol=4 * ROUNDS * len(NODES) * step), name
-            assert np.abs(value).max() > 100 * step or name.endswith("bias")
+            assert np.array_equal(value, first[name]), name
+    specs = {spec.name: spec for spec in programme(job)[1].method.vectors(_training_plan(job))}
+    step = specs["update"].resolution
+    for name, value in run_in_process(job, schema, parts, encode=False).published["training"].items():
+        # each of five summands is rounded by up to one step in each round, and training repeats the difference
+        assert np.allclose(value, first[name], rtol=0, atol=4 * ROUNDS * len(NODES) * step), name
+        assert not np.array_equal(value, first[name]), "the encoding was left out here"
+        assert np.abs(value).max() > 100 * step or name.endswith("bias")
+
+
+def job_under(protection: Protection) -> JobDocument:
+    custodian = "\ncustodian: data-trust" if protection.has_custodian else ""
+    text = JobFile(training_rounds=ROUNDS).to_yaml().decode()
+    return load_job(
+        text.replace("protection: masking", f"protection: {protection.value}{custodian}").encode(), "job.yaml"
+    )
 
 
 def _training_plan(job: JobDocument) -> Plan:

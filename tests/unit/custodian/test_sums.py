@@ -44,6 +44,9 @@ def test_a_sum_is_opened_signed_and_noted(house: House, job: str) -> None:
     (entry,) = house.entries("sum.opened")
     assert entry.details["members"] == sorted(NODES)
     assert entry.details["sum"] == collected.request().sum_digest.hex()
+    assert entry.details["key"] == world.secret.public.key_digest
+    assert entry.details["count"] == len(NODES)
+    assert entry.details["opened"] == digest_of(words).hex()
     assert list((house.folder.path / "incoming").iterdir()) == []
 
 
@@ -238,3 +241,15 @@ method: {name: fedavg, rounds: 5, settings: {local_epochs: 1, clip: 1.0}}
 learner: {name: logistic-regression, settings: {learning_rate: 0.1, batch_size: 8}}
 evaluation: {holdout: 0.3, seed: 1}
 target: ill"""
+
+
+def test_a_sum_with_members_of_another_group_stays_closed(
+    house: House, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collected = play(house, world_of(house, job))
+    with monkeypatch.context() as patch:
+        patch.setattr("fedseal.custodian.opening.asked_nodes", lambda *_: frozenset(NODES[:-1]))
+        house.ask(collected.request())
+        assert f"{NODES[-1]} is not of the group that this round sums" in refusal(house)
+    house.ask(collected.request())
+    assert len(house.outbox.sums) == 1

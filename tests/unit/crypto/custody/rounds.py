@@ -8,18 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedseal_crypto.custody import (
-    MASKED_INSIDE,
-    Commitment,
     CommitmentList,
+    Custody,
     Expected,
-    Parcel,
     SealedClient,
     SealedInput,
-    SealedMessage,
-    SealedServer,
     SumRequest,
     check_request,
-    sign_input,
+    collect_sealed,
+    masked_parcel,
+    open_sealed,
 )
 from fedseal_crypto.digests import sha256_hex
 from fedseal_crypto.encoding import Layout, RingVector, VectorSpec
@@ -40,9 +38,11 @@ from fedseal_crypto.masking import (
     MaskedInput,
     MaskingClient,
     MaskingServer,
+    Party,
     RoundParameters,
     ServerMessage,
     Step,
+    Transcript,
     choose_parameters,
 )
 
@@ -112,6 +112,11 @@ class World:
     def expected(self) -> Expected:
         return Expected(federation="hearts", job_digest=JOB, key=self.key, masked=self.masked, minimum_cohort=3)
 
+    @property
+    def custody(self) -> Custody:
+        _, plan = self.plan
+        return Custody(secret=self.secret, specs=SPECS, plan=plan, masked=self.masked, limits=ClientLimits())
+
     def words(self, name: ClientId) -> RingVector:
         """The encoded contribution; its values lie on the grid, so rounding changes nothing."""
         layout, _ = self.plan
@@ -152,13 +157,7 @@ class Collected:
 def custodian_opens(world: World, request: SumRequest, bundles: Mapping[ClientId, bytes]) -> RingVector:
     """An honest custodian: check, add what members signed, compare, decrypt."""
     members = check_request(request, world.expected, world.members)
-    _, plan = world.plan
-    adder = Adder(plan, world.secret.public)
-    for sealed in request.inputs:
-        assert hashlib.sha256(bundles[sealed.client]).digest() == sealed.digest
-        adder.add(bundles[sealed.client])
-    assert hashlib.sha256(adder.to_bytes()).digest() == request.sum_digest
-    return world.secret.decrypt_sum(adder.to_bytes(), plan=plan, count=len(members))
+    return open_sealed(request, members, bundles, world.secret)
 
 
 def decoded(world: World, collected: Collected, opened: RingVector) -> NDArray[np.float64]:
@@ -176,27 +175,20 @@ def padded_clients(world: World) -> dict[ClientId, SealedClient]:
 
 def play_padded(world: World, *, drops: Collection[ClientId] = ()) -> Collected:
     """A round of `homomorphic`; those in ``drops`` leave after their commitment."""
-    _, plan = world.plan
-    clients, bundles = padded_clients(world), {}
-    server = SealedServer(world.parameters, world.members, world.key)
-    for name, client in clients.items():
-        padded = client.pad(world.words(name), entropy_of(("pad", name, world.attempt)).bytes)
-        bundles[name] = encrypt_vector(padded, plan=plan, public=world.secret.public)
-        commitment = client.commit(hashlib.sha256(bundles[name]).digest())
-        server.receive(SealedMessage(client=name, content=Commitment.decode(commitment.encode())))
-    server.close_step()
-    inputs, pads = {}, {}
-    for name in sorted(set(world.names) - set(drops)):
-        instruction = server.instruction_for(name)
-        assert instruction is not None
-        shown = CommitmentList.decode(instruction.encode(), members=len(world.names))
-        parcel = Parcel.decode(clients[name].send(shown).encode())
-        server.receive(SealedMessage(client=name, content=parcel))
-        inputs[name], pads[name] = parcel.sealed, parcel.pad.reveal()
-    server.close_step()
-    assert server.step is Step.DONE
-    result = server.result
-    return Collected(world, result.words, result.survivors, bundles, inputs, server.commitments, pads)
+    held = collect_sealed(
+        world.parameters,
+        {
+            name: Party(identity=key, words=world.words(name), leaves_at=Step.MASK if name in drops else None)
+            for name, key in world.identities.items()
+        },
+        world.custody,
+        entropy=entropy_of(("pad", world.attempt)).bytes,
+        transcript=Transcript(),
+    )
+    inputs = {name: parcel.sealed for name, parcel in held.parcels.items()}
+    pads = {name: parcel.pad.reveal() for name, parcel in held.parcels.items()}
+    result = held.result
+    return Collected(world, result.words, result.survivors, dict(held.bundles), inputs, held.commitments, pads)
 
 
 Watch = Callable[[ClientId, MaskingClient], None]
@@ -228,7 +220,13 @@ def play_hybrid(world: World, *, drops: Collection[ClientId] = (), watch: Watch 
             message = _answer(clients[name], server.instruction_for(name), world.words(name))
             if isinstance(message, MaskedInput):
                 bundles[name] = encrypt_vector(message.words, plan=plan, public=world.secret.public)
-                inputs[name] = _signed(world, name, bundles[name])
+                inputs[name] = masked_parcel(
+                    message.header,
+                    hashlib.sha256(bundles[name]).digest(),
+                    parameters=world.parameters,
+                    key=world.key,
+                    identity=world.identities[name],
+                ).sealed
                 server.receive(message.header.hidden())
             else:
                 server.receive(message)
@@ -239,14 +237,3 @@ def play_hybrid(world: World, *, drops: Collection[ClientId] = (), watch: Watch 
 
 def _answer(client: MaskingClient, instruction: ServerMessage | None, words: RingVector) -> ClientMessage:
     return client.advertise() if instruction is None else client.answer(instruction, words)
-
-
-def _signed(world: World, name: ClientId, bundle: bytes) -> SealedInput:
-    unsigned = Commitment(
-        client=name,
-        context0=world.parameters.context0(),
-        key=world.key,
-        digest=hashlib.sha256(bundle).digest(),
-        signature=b"",
-    )
-    return sign_input(unsigned, MASKED_INSIDE, world.identities[name])

@@ -1,25 +1,38 @@
 """All parties honest: the sum comes out exactly, whoever leaves, and nobody alone sees more than uniform words."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from fedseal_crypto.custody import SealedServer, add_pad, pads_taken
+from fedseal_crypto.custody import SealedServer, add_pad, check_request, open_sealed, pads_taken, run_sealed_round
 from fedseal_crypto.encoding import RingVector, SumInconsistent
 from fedseal_crypto.encoding._ring import Words
+from fedseal_crypto.errors import CryptoError
 from fedseal_crypto.homomorphic import lift_masks
-from fedseal_crypto.masking import ClientId, MaskingClient, RoundFailed, Step
+from fedseal_crypto.masking import (
+    ClientId,
+    InputRefused,
+    MaskingClient,
+    ParametersInvalid,
+    Party,
+    RoundFailed,
+    Step,
+    Transcript,
+)
 from fedseal_crypto.masking._client_memory import Shared
 from fedseal_crypto.masking._keystream import Mask, apply_masks
 from fedseal_crypto.masking._shares import self_mask_key
 from fedseal_crypto.secret import SecretBytes
 from tests.unit.crypto.custody.rounds import (
     NAMES,
+    SPECS,
     Collected,
     World,
     custodian_opens,
     decoded,
+    entropy_of,
     play_hybrid,
     play_padded,
 )
@@ -44,6 +57,46 @@ def test_hybrid_sum_is_exact_over_the_survivors(hybrid: World, drops: tuple[Clie
     opened = custodian_opens(hybrid, collected.request(), collected.bundles)
     survivors = [name for name in NAMES if name not in drops]
     assert np.array_equal(decoded(hybrid, collected, opened), hybrid.total(survivors))
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["homomorphic", "hybrid"])
+def test_all_parties_in_one_process(masked: bool, padded: World, hybrid: World) -> None:
+    """One member never appears, one leaves before its vector; four remain of six, and messages are on record."""
+    base = hybrid if masked else padded
+    names = (*NAMES, ClientId("node-5"))
+    world = World(secret=base.secret, masked=masked, names=names)
+    leaving = {names[1]: Step.ADVERTISE, names[4]: Step.MASK}
+    parties = {
+        name: Party(identity=key, words=world.words(name), leaves_at=leaving.get(name))
+        for name, key in world.identities.items()
+    }
+    record = Transcript()
+    result = run_sealed_round(
+        world.parameters, parties, world.custody, entropy=entropy_of("round").bytes, transcript=record
+    )
+    survivors = tuple(name for name in names if name not in leaving)
+    layout, plan = world.plan
+    assert (result.survivors, set(result.dropped)) == (survivors, set(leaving))
+    assert np.array_equal(layout.decode(result.words, count=4)["update"], world.total(survivors))
+    assert {name: len(data) for name, data in record.inputs.items()} == dict.fromkeys(survivors, plan.bundle_bytes)
+    assert {name for _, name, _ in record.up} == {*survivors, names[4]}
+    with pytest.raises(ParametersInvalid, match="plays no part"):
+        run_sealed_round(world.parameters, {}, world.custody, entropy=entropy_of("round").bytes)
+
+
+def test_an_honest_custodian_opens_only_what_members_signed(padded: World) -> None:
+    collected = play_padded(padded)
+    request = collected.request()
+    members = check_request(request, padded.expected, padded.members)
+    swapped = {**collected.bundles, NAMES[0]: collected.bundles[NAMES[1]]}
+    with pytest.raises(InputRefused, match="another ciphertext"):
+        open_sealed(request, members, swapped, padded.secret)
+    for changed, said in (({"sum_digest": bytes(32)}, "another sum"), ({"specs": SPECS * 2}, "is described twice")):
+        with pytest.raises(CryptoError, match=said):
+            open_sealed(collected.request(**changed), members, collected.bundles, padded.secret)
+    other = (replace(SPECS[0], bound=2.0),)
+    with pytest.raises(InputRefused, match="other vectors than members signed"):
+        open_sealed(collected.request(specs=other), members, collected.bundles, padded.secret)
 
 
 def test_a_sum_of_other_ciphertexts_is_caught_by_its_check_word(padded: World) -> None:

@@ -8,7 +8,7 @@ SOURCE_PACKAGES := platform/fedseal crypto/fedseal_crypto governance/fedseal_gov
 WORKERS ?= 2
 BENCHES := $(patsubst benchmarks/%.py,bench-%,$(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
 
-.PHONY: flower-client help setup demo test check lint types imports unit soak docs bench $(BENCHES) study-lockdown proto vectors format constraints clean
+.PHONY: flower-client help setup demo test check lint types imports unit soak docs bench $(BENCHES) study study-lockdown proto vectors format constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -54,6 +54,9 @@ bench: $(BENCHES) ## every benchmark; `make bench-NAME JSON=FILE` for one
 
 $(BENCHES): bench-%: setup
 	JSON=$(JSON) $(BIN)/python benchmarks/$*.py
+
+study: setup ## all methods under two skews, with and without attackers, in one report; hours, resumes (SHORT=1 minutes, SMALL=1 seconds)
+	$(BIN)/fedseal simulate study $(if $(SMALL),examples/heart-disease/study.yaml,examples/fashion-mnist/$(if $(SHORT),study-short,study).yaml) --out benchmarks/out/study$(if $(SMALL),-small,$(if $(SHORT),-short))
 
 study-lockdown: setup ## Lockdown in its paper's setting, beside its table; hours, resumes (ROUNDS, ARM, WIDE)
 	ROUNDS=$(ROUNDS) ARM=$(ARM) WIDE=$(WIDE) $(BIN)/python benchmarks/_lockdown_study.py

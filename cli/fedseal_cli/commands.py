@@ -1,11 +1,14 @@
 """How every noun and command is declared, so that all look alike and none lacks its example."""
 
+import inspect
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 import typer
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+_BREAK = re.compile(r"(?<!\n)\n(?![\n\s*-])")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON (RFC 8785) and nothing else to stdout.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
@@ -33,10 +36,15 @@ def command(app: typer.Typer, name: str, *, example: str, alias: str | None = No
     """
 
     def register(function: Function) -> Function:
-        epilog = f"Example: {example}"
-        app.command(name, epilog=epilog)(function)
+        epilog, text = f"Example: {example}", _flowing(function.__doc__ or "")
+        app.command(name, epilog=epilog, help=text)(function)
         if alias is not None:
-            app.command(alias, epilog=epilog, hidden=True)(function)
+            app.command(alias, epilog=epilog, help=text, hidden=True)(function)
         return function
 
     return register
+
+
+def _flowing(docstring: str) -> str:
+    """Paragraphs as one line each, so that a terminal of any width breaks them; lists and indented lines stay."""
+    return _BREAK.sub(" ", inspect.cleandoc(docstring))

@@ -13,6 +13,7 @@ from fedseal_cli.output import note, print_json, print_table, say
 if TYPE_CHECKING:
     from fedseal.simulation.comparing import Difference
     from fedseal.simulation.runs import Runs
+    from fedseal.simulation.study import StudyRuns
 
 EXAMPLE = "fedseal simulate run examples/fashion-mnist/fedavg.yaml"
 
@@ -84,6 +85,63 @@ def run(
         *(["results.png"] if drawn else []),
     ]
     _show(runs, written, as_json=as_json)
+
+
+@command(app, "study", example="fedseal simulate study examples/fashion-mnist/study.yaml")
+def study(
+    file: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="Methods, skews, attacks and seeds.")],
+    out: OutOption = None,
+    report_only: Annotated[
+        bool, typer.Option("--report-only", help="Run nothing; report on what has been run so far.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare all installed methods in one report: each under every skew and attack, from every seed.
+
+    May take hours. Stop it at any moment and run it again: finished runs are kept, and only those whose settings
+    have changed are done anew. Writes report.html and study.csv; a run that fails is named there with its reason.
+    """
+    from fedseal.learning import use_deterministic_torch
+    from fedseal.simulation.study import StudyRuns
+    from fedseal.simulation.study_report import write_report
+
+    use_deterministic_torch()
+    runs = StudyRuns(file, out or file.with_suffix(""))
+    if not report_only:
+        _run_study(runs)
+    page, table = write_report(runs)
+    failed = [cell for cell in runs.cells if not cell.is_done and cell.failure]
+    if as_json:
+        print_json(
+            {
+                "study": runs.study.study,
+                "report": str(page),
+                "table": str(table),
+                "cells": len(runs.cells),
+                "done": sum(cell.is_done for cell in runs.cells),
+                "failures": [
+                    {key: getattr(cell, key) for key in ("method", "skew", "attack", "seed", "failure")}
+                    for cell in failed
+                ],
+            }
+        )
+        return
+    for cell in failed:
+        note(f"{cell.method} ({cell.skew}, {cell.attack}, seed {cell.seed}) failed: {cell.failure}")
+    say(f"{sum(cell.is_done for cell in runs.cells)} of {len(runs.cells)} runs done. Report: {page}; table: {table}")
+
+
+def _run_study(runs: "StudyRuns") -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    done, total = runs.rounds()
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("rounds", total=total, completed=done)
+        for step in runs.run():
+            cell = step.cell
+            bar.update(task, advance=step.rounds, description=f"{cell.method}, {cell.skew}, {cell.attack}")
 
 
 @command(app, "compare", example="fedseal simulate compare fedavg scaffold --rounds 10")

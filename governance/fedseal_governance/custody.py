@@ -175,6 +175,8 @@ class SumAsked:
         broadcast: digest of the round's broadcast.
         members: who is in the sum, sorted.
         sum_digest: digest of the encrypted sum, hexadecimal.
+        group: members of the group that the sum is of, empty where it is over all; what an earlier sum has in common
+            with it counts as a sum too, because the other groups' sums may make up the rest.
     """
 
     key: RoundKey
@@ -183,6 +185,7 @@ class SumAsked:
     broadcast: str
     members: Collection[str]
     sum_digest: str
+    group: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,7 +227,9 @@ def require_openable(session: Session, asked: SumAsked, limits: SumLimits, now: 
             later=True,
         )
     for row in _compared(session, asked, limits.scope):
-        apart = set(json.loads(row.members)) ^ set(asked.members)
+        before, members = frozenset(json.loads(row.members)), frozenset(asked.members)
+        whole, within = before ^ members, (before & asked.group or before) ^ members
+        apart = whole if 0 < len(whole) < limits.minimum_difference else within
         if 0 < len(apart) < limits.minimum_difference:
             raise SumRefused(
                 f"{asked.key}: an opened sum (job {row.job[:12]}, {row.stage} round {row.round}) differs from this one "

@@ -153,6 +153,8 @@ def _words(details: ErrorDetails, path: Path, model: type[BaseModel]) -> tuple[s
     if kind in ("enum", "literal_error"):
         expected = str(context.get("expected", ""))
         return _wrong_word(name, given, _QUOTED.findall(expected) or [expected])
+    if kind == "too_short" and not given:
+        return f"{name} is empty", f"write at least {context['min_length']}"
     remedy = _remedy(kind)
     if isinstance(given, (dict, list)) and remedy not in _SHAPES:
         remedy = "write a single value"

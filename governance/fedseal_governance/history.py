@@ -57,11 +57,14 @@ class ComparedSums:
         scope: the policy's.
         dataset: what the new sum is over.
         broadcast: digest of what the new sum is over, hexadecimal.
+        group: the sites of the group that the new sum is of; empty where a sum is over all. The part of an earlier sum
+            that falls into it counts as a sum too, because the sums of the other groups may make up the rest.
     """
 
     scope: HistoryScope
     dataset: str
     broadcast: str
+    group: frozenset[str] = frozenset()
 
 
 def note_sum(session: Session, key: RoundKey, *, dataset: str, roster: Collection[str]) -> None:
@@ -132,7 +135,10 @@ def earlier_sums(
         same_round = (row.job, row.stage, row.round) == own
         if same_round and (row.attempt == key.attempt or not this_round):
             continue
-        found[frozenset(json.loads(row.survivors))] = None
+        sites = frozenset(json.loads(row.survivors))
+        found[sites] = None
+        if sites & compared.group:
+            found[sites & compared.group] = None
     return tuple(found)
 
 

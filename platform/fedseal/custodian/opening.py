@@ -87,6 +87,7 @@ class Openable:
         dataset: of the job.
         protection: what this custodian's policy says of sums.
         plan: how words lie in its ciphertexts.
+        group: members of the group that it is of; empty where it is over all.
     """
 
     asked: Asked
@@ -94,6 +95,7 @@ class Openable:
     dataset: str
     protection: ProtectionRules
     plan: SlotPlan
+    group: frozenset[str] = frozenset()
 
     @property
     def count(self) -> int:
@@ -110,6 +112,7 @@ class Openable:
             broadcast=request.parameters.broadcast_digest,
             members=[str(member) for member in self.members],
             sum_digest=request.sum_digest.hex(),
+            group=self.group,
         )
 
 
@@ -158,12 +161,14 @@ def check_asked(asked: Asked, public: PublicContext, rules: Rules) -> Openable:
         minimum_cohort=max(protection.minimum_cohort, signed.document.minimum_cohort),
     )
     members = check_request(request, expected, identities)  # (3)
+    group = asked_nodes(stage.method, signed.document, address.round)
     openable = Openable(
         asked=asked,
         members=members,
         dataset=signed.document.dataset,
         protection=protection,
         plan=_check_layout(request, public),
+        group=group if group < frozenset(signed.document.nodes) else frozenset(),
     )  # (5)
     rules.ledger.require_openable(openable.as_stored(), protection, now=rules.clock())  # (4)
     return openable

@@ -56,7 +56,7 @@ class TorchLearner(ABC):
 
     def parameter_shapes(self, width: int) -> dict[str, Shape]:
         """See `fedseal.learning.learner.Learner`."""
-        return {name: tuple(tensor.shape) for name, tensor in _tensors(self._empty(width)).items()}
+        return {name: tuple(tensor.shape) for name, tensor in tensors_of(self._empty(width)).items()}
 
     def roles(self, width: int) -> Mapping[str, ParameterRole]:
         """See `fedseal.learning.learner.Learner`; the head is the last layer that has parameters of its own."""
@@ -135,7 +135,7 @@ class TorchLearner(ABC):
         with torch.no_grad():
             for buffer in module.buffers():
                 buffer.zero_()  # counters of batches; statistics are overwritten below
-            for name, tensor in _tensors(module).items():
+            for name, tensor in tensors_of(module).items():
                 tensor.copy_(torch.from_numpy(np.array(parameters[name], dtype=np.float32)))
         return module
 
@@ -163,7 +163,12 @@ def uniform_parameters(shapes: Shapes, roles: Mapping[str, ParameterRole], seed:
     return parameters
 
 
-def _tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+def narrower(count: int, share: float) -> int:
+    """``share`` of so many units or channels, at least one."""
+    return max(1, round(share * count))
+
+
+def tensors_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Parameters and floating-point buffers, by name."""
     buffers = {name: buffer for name, buffer in module.named_buffers() if buffer.is_floating_point()}
     return {**dict(module.named_parameters()), **buffers}
@@ -174,7 +179,7 @@ def _roles(module: torch.nn.Module) -> dict[str, ParameterRole]:
     heads = [name for name, part in owners.items() if not isinstance(part, NORMALISATIONS)]
     roles = {}
     buffers = {name for name, _ in module.named_buffers()}
-    for name in _tensors(module):
+    for name in tensors_of(module):
         owner = name.rpartition(".")[0]
         if name in buffers:
             roles[name] = ParameterRole.STATISTICS
@@ -212,7 +217,7 @@ def _bend(module: torch.nn.Module, request: FitRequest, weight_decay: float) -> 
 
 
 def _finite(module: torch.nn.Module, loss: float) -> dict[str, NDArray[np.float32]]:
-    parameters = {name: tensor.detach().numpy().copy() for name, tensor in _tensors(module).items()}
+    parameters = {name: tensor.detach().numpy().copy() for name, tensor in tensors_of(module).items()}
     if not math.isfinite(loss) or not all(np.isfinite(value).all() for value in parameters.values()):
         raise TrainingFailed("Local training diverged to NaN or infinity; ask for a smaller learning rate.")
     return parameters

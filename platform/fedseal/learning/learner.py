@@ -16,7 +16,7 @@ settings.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,3 +136,11 @@ class Learner(Protocol):
         Raises:
             TrainingFailed: The parameters give values that are not finite.
         """
+
+
+@runtime_checkable
+class NarrowableLearner(Learner, Protocol):
+    """A learner whose network can be made narrower, so that each tensor is a leading block of the wider one's."""
+
+    def narrowed(self, share: float) -> Learner:
+        """The same learner with this share of the hidden units and channels, at least one of each; 0 < share <= 1."""

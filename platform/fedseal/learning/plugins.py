@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
@@ -26,7 +26,11 @@ from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_governance.jobs import LearnerChoice
 from fedseal_governance.vocabulary import FILE_LEARNER
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 LEARNER_GROUP = "fedseal.learners"
+LONGEST_SHOWN = 60  # characters of a refused value
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -146,9 +150,22 @@ def validated_settings(model: type[S], settings: Mapping[str, object], *, what: 
         return model.model_validate(dict(settings))
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        fault = _unknown_setting(model, key) if first["type"] == "extra_forbidden" else f"{first['msg']}."
-        raise SettingsRefused(f'The job\'s settings of {what}: "{key}": {fault}') from None
+        raise SettingsRefused(f"The settings of {what}: {_setting_fault(model, first)}") from None
+
+
+def _setting_fault(model: type[BaseModel], details: "ErrorDetails") -> str:
+    """Setting, value and what is wrong with it, for people."""
+    key = ".".join(str(part) for part in details["loc"])
+    what = details["msg"].removeprefix("Value error, ").rstrip(".")
+    if not key:  # of several settings together
+        return f"{what}."
+    if details["type"] == "missing":
+        return f'"{key}" is missing; add it.'
+    if details["type"] == "extra_forbidden":
+        return f'"{key}": {_unknown_setting(model, key)}'
+    value = str(details["input"])
+    shown = value if len(value) <= LONGEST_SHOWN else f"{value[:LONGEST_SHOWN]}..."
+    return f'"{key}" is {shown}: {what[:1].lower()}{what[1:]}.'
 
 
 def _unknown_setting(model: type[BaseModel], key: str) -> str:

@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from pydantic import BaseModel, Field, model_validator
 
-from fedseal.learning._torch_training import TorchLearner, TrainingSettings
+from fedseal.learning._torch_representation import TorchRepresentation
+from fedseal.learning._torch_training import TrainingSettings, narrower
 from fedseal.learning.errors import TrainingFailed
 
 
@@ -26,6 +27,9 @@ class SmallCnnSettings(TrainingSettings):
     normalisation: Annotated[
         Literal["none", "batch", "group"], Field(description="layers between convolution and activation")
     ] = "none"
+    hidden_normalisation: Annotated[
+        bool, Field(description="the same normalisation after each hidden layer; not with `normalisation: none`")
+    ] = False
     hidden_width: Annotated[int, Field(ge=0, le=8192, description="units before the last layer; 0 for none")] = 128
     more_hidden: Annotated[
         tuple[Annotated[int, Field(ge=1, le=8192)], ...],
@@ -38,11 +42,13 @@ class SmallCnnSettings(TrainingSettings):
             raise ValueError("the kernel's side must be odd, so that images keep their size")
         if min(self.height, self.width) >> len(self.filters) < 1:
             raise ValueError("more convolutions than the image can be halved; list fewer filters")
+        if self.hidden_normalisation and (self.normalisation == "none" or not self.hidden_width):
+            raise ValueError("hidden_normalisation needs a normalisation and a hidden layer; set both, or leave it out")
         return self
 
 
 @dataclass(frozen=True, slots=True)
-class SmallCnn(TorchLearner):
+class SmallCnn(TorchRepresentation):
     """Parameters ``conv<i>``, ``norm<i>`` and ``layer<i>``, each with weight and bias.
 
     With 1 x 28 x 28 images, filters (8, 16), average pooling, no hidden layer and ten classes it has 11,274
@@ -54,6 +60,15 @@ class SmallCnn(TorchLearner):
     name: ClassVar[str] = "small-cnn"
     title: ClassVar[str] = "Small convolutional network for images (torch)"
     settings_model: ClassVar[type[BaseModel]] = SmallCnnSettings
+
+    def narrowed(self, share: float) -> "SmallCnn":
+        """See `fedseal.learning.learner.NarrowableLearner`."""
+        settings = self.settings
+        filters = tuple(narrower(count, share) for count in settings.filters)
+        hidden = narrower(settings.hidden_width, share) if settings.hidden_width else 0
+        more = tuple(narrower(units, share) for units in settings.more_hidden)
+        changed = {"filters": filters, "hidden_width": hidden, "more_hidden": more}
+        return SmallCnn(settings.model_copy(update=changed))
 
     def module(self, width: int) -> torch.nn.Module:
         """See `TorchLearner`.
@@ -95,5 +110,10 @@ class SmallCnn(TorchLearner):
         sizes = [flat, *hidden, *settings.more_hidden, self.outputs]
         for index, (inputs, outputs) in enumerate(pairwise(sizes)):
             if index:
-                module.add_module(f"hidden_relu{index}", torch.nn.ReLU())
+                number = "" if index == 1 else str(index)
+                if settings.hidden_normalisation:
+                    batch = settings.normalisation == "batch"
+                    norm = torch.nn.BatchNorm1d(inputs) if batch else torch.nn.GroupNorm(1, inputs)
+                    module.add_module(f"hidden_norm{number}", norm)
+                module.add_module(f"hidden_relu{number}", torch.nn.ReLU())
             module.add_module(f"layer{index}", torch.nn.Linear(inputs, outputs))

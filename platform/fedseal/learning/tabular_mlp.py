@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar
 import torch
 from pydantic import BaseModel, Field
 
-from fedseal.learning._torch_training import TorchLearner, TrainingSettings
+from fedseal.learning._torch_representation import TorchRepresentation
+from fedseal.learning._torch_training import TrainingSettings, narrower
 
 
 class TabularMlpSettings(TrainingSettings):
@@ -18,7 +19,7 @@ class TabularMlpSettings(TrainingSettings):
 
 
 @dataclass(frozen=True, slots=True)
-class TabularMlp(TorchLearner):
+class TabularMlp(TorchRepresentation):
     """Linear layers with ReLU between them; parameters ``layer<i>.weight`` and ``layer<i>.bias``."""
 
     settings: TabularMlpSettings
@@ -26,6 +27,12 @@ class TabularMlp(TorchLearner):
     name: ClassVar[str] = "tabular-mlp"
     title: ClassVar[str] = "Small neural network for tables (torch)"
     settings_model: ClassVar[type[BaseModel]] = TabularMlpSettings
+
+    def narrowed(self, share: float) -> "TabularMlp":
+        """See `fedseal.learning.learner.NarrowableLearner`."""
+        return TabularMlp(
+            self.settings.model_copy(update={"hidden_width": narrower(self.settings.hidden_width, share)})
+        )
 
     def module(self, width: int) -> torch.nn.Module:
         """See `TorchLearner`."""

@@ -20,8 +20,10 @@ Rules a method keeps:
   was (SCAFFOLD and FedDyn need that).
 
 A method whose contributions do not add up is an `IndividualMethod`; nothing but its own statement and its one further
-function tells it from the others. A method that needs sums over groups of nodes is a `GroupedMethod`; one that fits
-the finished model to a node's rows, at that node, is an `AdaptingMethod`.
+function tells it from the others. A method that needs sums over groups of nodes is a `GroupedMethod`.
+
+A method whose nodes fit the finished model to their own training rows is a `FittingMethod`; one whose nodes fit their
+model to the very rows they predict is an `AdaptingMethod`. The evaluation asks either to, and nothing is sent.
 
 A method is found through the entry-point group ``fedseal.methods`` as a class that is constructed from its
 settings.
@@ -33,6 +35,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from fedseal.learning.data import LocalData
@@ -192,6 +196,7 @@ class NodeContext:
         data: The rows that consent allows now.
         local_state: What this node kept from its last completed round of this job; empty at first.
         seed: For local randomness; differs by node and round.
+        node: This node's name in the job.
     """
 
     plan: Plan
@@ -199,6 +204,7 @@ class NodeContext:
     data: JobData
     local_state: NamedTensors = field(default_factory=dict)
     seed: int = 0
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,10 +308,27 @@ class IndividualMethod(Method, Protocol):
 
 @runtime_checkable
 class AdaptingMethod(Method, Protocol):
-    """A method whose model a node fits to its own rows before it uses it; nothing of that is sent."""
+    """A method whose nodes fit a copy of their model to the very rows that it is to predict, without labels."""
 
-    def adapted_model(self, context: NodeContext, exported: NamedTensors) -> NamedTensors:
-        """Node: the model that it would use, given its rows and what it kept.
+    def adapted_model(self, context: NodeContext, model: NamedTensors, inputs: NDArray[np.float32]) -> NamedTensors:
+        """Node: the model for these rows; nothing is sent, and nothing given is changed.
+
+        Args:
+            context: Of the node; its local state is what `Method.node_model` was given.
+            model: The node's model.
+            inputs: Encoded rows, shape (rows, width).
+
+        Raises:
+            TrainingFailed: Adaptation gave nothing usable.
+        """
+
+
+@runtime_checkable
+class FittingMethod(Method, Protocol):
+    """A method whose finished model each node fits to its own training rows before it uses it."""
+
+    def fitted_model(self, context: NodeContext, exported: NamedTensors) -> NamedTensors:
+        """Node: its model, in place of `Method.node_model`; nothing is sent, and nothing given is changed.
 
         Args:
             context: Of any stage after the training; its broadcast is not looked at.
@@ -317,10 +340,18 @@ class AdaptingMethod(Method, Protocol):
 
 
 def own_model(method: Method, context: NodeContext, exported: NamedTensors) -> NamedTensors:
-    """Node: the model it would use itself, adapted if the method adapts, else joined with what it kept."""
-    if isinstance(method, AdaptingMethod):
-        return method.adapted_model(context, exported)
+    """Node: its own model, fitted to its training rows if the method does that, else joined with what it kept."""
+    if isinstance(method, FittingMethod):
+        return method.fitted_model(context, exported)
     return method.node_model(exported, context.local_state)
+
+
+def predicting_model(
+    method: Method, context: NodeContext, exported: NamedTensors, inputs: NDArray[np.float32]
+) -> NamedTensors:
+    """Node: `own_model` as it predicts encoded rows, shape (rows, width): adapted to them if the method adapts."""
+    model = own_model(method, context, exported)
+    return method.adapted_model(context, model, inputs) if isinstance(method, AdaptingMethod) else model
 
 
 @runtime_checkable

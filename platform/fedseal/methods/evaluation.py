@@ -4,7 +4,8 @@ Rules this module keeps:
 - A node contributes sums over its held-out rows (see `fedseal.learning.metrics`), never a prediction or a
   metric.
 - The model evaluated is the one that the training stage published, joined with what the node keeps for
-  itself, and fitted to its own training rows if the method does that.
+  itself, and fitted to its own training rows if the method does that; a method that adapts does so last, to the
+  held-out rows without their labels, on a copy.
 """
 
 import math
@@ -35,7 +36,7 @@ from fedseal.methods.contract import (
     NodeContext,
     Plan,
     Quantity,
-    own_model,
+    predicting_model,
 )
 from fedseal.methods.fedavg import FedAvg
 from fedseal_crypto.encoding import VectorSpec
@@ -121,8 +122,8 @@ class Evaluation:
     def contribute(self, context: NodeContext) -> Contribution:
         """Predict this node's held-out rows and sum up."""
         plan = context.plan
-        model = own_model(self.trainer, context, plan.published[TRAINING_STAGE])
         examples = plan.examples(context.data.held_out)
+        model = predicting_model(self.trainer, context, plan.published[TRAINING_STAGE], examples.inputs)
         sums = prediction_sums(plan.require_learner().predict(model, examples.inputs), examples.labels)
         return Contribution(
             values={

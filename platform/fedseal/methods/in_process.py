@@ -162,6 +162,7 @@ def _node_part(parties: _Parties, stage: Stage, plan: Plan, name: str, artefact:
         data=parties.nodes[name],
         local_state=parties.local_states.get(name, NOTHING),
         seed=node_seed(parties.job.seed, name, stage.name, plan.round),
+        node=name,
     )
     contribution = contribute(stage.method, context)
     if contribution.local_state is not None:

@@ -137,7 +137,7 @@ class MetaVD(Averaging):
     reference: ClassVar[str] = "Jeon et al. 2023, Federated Learning via Meta-Variational Dropout (NeurIPS)"
     statement: ClassVar[DisclosureStatement] = STATEMENT
     suits: ClassVar[Suitability] = Suitability(
-        purpose="Noise in one layer, of each node's own strength, keeps models of few rows from being surer than right.",
+        purpose="Noise in one layer, of each node's own strength, keeps models of few rows from being overconfident.",
         cost="A network larger than many models goes both ways each round, more computing; torch networks only.",
     )
     settings_model: ClassVar[type[BaseModel]] = MetaVDSettings
@@ -363,7 +363,7 @@ class MetaVD(Averaging):
             model[name] = np.where(lost, np.float32(0), exported[name]).astype(np.float32)
         return model
 
-    def adapted_model(self, context: NodeContext, exported: NamedTensors) -> NamedTensors:
+    def fitted_model(self, context: NodeContext, exported: NamedTensors) -> NamedTensors:
         """Node: the common model after a step on own training rows with the least noise, then as `node_model`."""
         rows = min(self.settings.adapt_rows, context.data.training.row_count)
         if rows == 0:

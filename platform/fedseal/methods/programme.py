@@ -8,8 +8,11 @@ that a node which joins late, or was restarted, needs nothing but the current ro
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from fedseal.errors import PeerFault
 from fedseal.learning.encoder import TabularEncoder, encoder_statistics
+from fedseal.learning.errors import TrainingFailed
 from fedseal.learning.learner import Learner
 from fedseal.learning.plugins import make_learner
 from fedseal.learning.tensors import (
@@ -28,6 +31,7 @@ from fedseal.methods.contract import (
     TRAINING_STAGE,
     Contribution,
     DisclosureStatement,
+    GroupedMethod,
     IndividualMethod,
     Method,
     NodeContext,
@@ -41,10 +45,22 @@ from fedseal.methods.registry import make_method
 from fedseal.methods.statistics import Statistics
 from fedseal_governance.datasets import ColumnRole, DatasetSchema
 from fedseal_governance.jobs import JobDocument
-from fedseal_governance.vocabulary import Protection
+from fedseal_governance.vocabulary import Disclosure, Protection
 
 BROADCAST_GROUP = "broadcast"
 PUBLISHED_GROUP = "published"
+COORDINATOR = "coordinator"
+_DEFECTS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NameError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What a method's own mistakes are; what else is raised has its own handling."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +78,7 @@ def programme(job: JobDocument) -> tuple[Stage, ...]:
         UnknownPlugin: The method or learner is not installed here.
         SettingsRefused: A setting is unknown or out of range.
         MethodUnsuitable: The method does not train, or needs single contributions, which the protection hides, or
-            sums over groups that are too small.
+            sums over groups that are too small, or states less than a method of its kind reveals.
     """
     statistics = Stage(name=STATISTICS_STAGE, method=Statistics(), rounds=1)
     if job.method is None:
@@ -73,6 +89,7 @@ def programme(job: JobDocument) -> tuple[Stage, ...]:
             "such as fedavg."
         )
     trainer = make_method(job.method.name, job.method.settings)
+    _require_true_level(trainer)
     if isinstance(trainer, IndividualMethod) and job.protection is not Protection.NONE:
         raise MethodUnsuitable(
             f'Method "{trainer.name}" needs each node\'s contribution by itself, and the protection '
@@ -87,6 +104,16 @@ def programme(job: JobDocument) -> tuple[Stage, ...]:
         Stage(name=TRAINING_STAGE, method=trainer, rounds=job.method.rounds),
         Stage(name=EVALUATION_STAGE, method=Evaluation(trainer=trainer), rounds=1),
     )
+
+
+def _require_true_level(method: Method) -> None:
+    """Refuse a method whose statement is milder than its kind: policies go by the statement alone."""
+    least = _least_level(method)
+    if method.statement.level < least:
+        raise MethodUnsuitable(
+            f'Method "{method.name}" states that it discloses {method.statement.level.name}, and a method of its kind '
+            f"discloses {least.name} at least; ask its author to correct the statement."
+        )
 
 
 def stage_plan(
@@ -146,33 +173,79 @@ def contribute(method: Method, context: NodeContext) -> Contribution:
 
     Raises:
         BroadcastRefused: The broadcast is not what this round's must be.
-        ContributionRefused: The method gave other vectors than it declared, NaN, or values outside its
-            bounds.
-        TrainingFailed: Local training gave nothing usable.
+        ContributionRefused: The method gave other vectors than it declared, or one that its statement does not name,
+            NaN, or values outside its bounds.
+        TrainingFailed: Local training gave nothing usable, or the method itself failed.
     """
     plan = context.plan
+    require_stated(method, plan)
     try:
         check_tensors(context.broadcast, method.broadcast_shapes(plan), what=_what(plan))
     except PeerFault as error:
         raise BroadcastRefused(str(error)) from None
-    contribution = method.contribute(context)
+    try:
+        contribution = method.contribute(context)
+    except _DEFECTS as error:
+        # Its own words may quote rows, and this sentence may be told to others.
+        raise TrainingFailed(
+            f'Method "{method.name}" stopped with {type(error).__name__} instead of a contribution; '
+            "`fedseal --debug` shows where."
+        ) from error
     check_contribution(method, plan, contribution)
     return contribution
 
 
-def check_contribution(method: Method, plan: Plan, contribution: Contribution) -> None:
-    """Refuse values that are not exactly what the method declared.
+def require_stated(method: Method, plan: Plan) -> None:
+    """Refuse a method that asks for more than its statement says.
 
     Raises:
-        ContributionRefused: Wrong names, shape, NaN or infinity, or a value outside its declared bound.
+        ContributionRefused: A vector is not among the coordinator's quantities, or the level is below what the
+            coordinator is shown.
     """
+    named = {item.name for item in method.statement.quantities if item.party == COORDINATOR}
+    unnamed = sorted({spec.name for spec in method.vectors(plan)} - named)
+    if unnamed:
+        raise ContributionRefused(
+            f'Method "{method.name}" asks for the vector "{unnamed[0]}", which its disclosure statement does not name; '
+            "its author adds a Quantity of that name.",
+            vector=unnamed[0],
+        )
+    least = _least_level(method)
+    if method.statement.level < least:
+        raise ContributionRefused(
+            f'Method "{method.name}" states the disclosure {method.statement.level.name} and shows the coordinator '
+            f"{least.name}; its author states that."
+        )
+
+
+def _least_level(method: Method) -> Disclosure:
+    """What a method of this kind shows the coordinator at least."""
+    kinds = ((IndividualMethod, Disclosure.INDIVIDUAL), (GroupedMethod, Disclosure.GROUP_SUMS))
+    return max((level for kind, level in kinds if isinstance(method, kind)), default=Disclosure.SUM)
+
+
+def check_contribution(method: Method, plan: Plan, contribution: Contribution) -> None:
+    """Refuse values that are not exactly what the method declared, and stated.
+
+    Raises:
+        ContributionRefused: Wrong names, one that the statement does not name to the coordinator, wrong shape, NaN or
+            infinity, or a value outside its declared bound.
+    """
+    require_stated(method, plan)
     specs = {spec.name: spec for spec in method.vectors(plan)}
+    if not isinstance(contribution, Contribution):
+        raise ContributionRefused(f'Method "{method.name}" gave a {type(contribution).__name__}, not a Contribution.')
     if specs.keys() != contribution.values.keys():
         raise ContributionRefused(
             f'Method "{method.name}" declared the vectors {sorted(specs)} and gave {sorted(contribution.values)}.'
         )
     for name, values in contribution.values.items():
         spec = specs[name]
+        if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
+            raise ContributionRefused(
+                f'Vector "{name}" of method "{method.name}" is not a numpy array of floating-point numbers.',
+                vector=name,
+            )
         if values.shape != (spec.length,):
             raise ContributionRefused(
                 f'Vector "{name}" has the shape {values.shape}, declared is ({spec.length},).', vector=name

@@ -186,7 +186,7 @@ def open_attempt(offer: RoundOffer, fetch: Fetching, me: NodeSelf) -> OpenedAtte
     key = check_key(offer.key, signed, KeyChecks(federation=me.federation, trust=me.trust, clock=me.clock))  # (6)
     stage = _check_address(offer, signed, key, me)  # (6)
     members = _check_members(offer, signed, stage, me)  # (6)
-    _check_history(offer, rules.protection, signed, me)  # (9)
+    _check_history(offer, rules.protection, signed, stage, me)  # (9)
     schema = me.data.schema(signed.document.dataset)
     plan = stage_plan(signed.document, schema, stage, round=offer.address.round)
     received = _receive(offer, fetch.broadcast, plan, programme(signed.document))  # (7)
@@ -219,7 +219,7 @@ def open_attempt(offer: RoundOffer, fetch: Fetching, me: NodeSelf) -> OpenedAtte
         earlier=earlier,
         work=work,
         rules=rules,
-        compared=compared_sums(offer, rules.protection, signed),
+        compared=compared_sums(offer, rules.protection, signed, stage),
         seal=seal,
         ciphertext=ciphertext,
     )
@@ -261,23 +261,25 @@ def limits_of(rules: ProtectionRules) -> ClientLimits:
     )
 
 
-def compared_sums(offer: RoundOffer, rules: ProtectionRules, signed: SignedJob) -> ComparedSums:
+def compared_sums(offer: RoundOffer, rules: ProtectionRules, signed: SignedJob, stage: Stage) -> ComparedSums:
     """With which earlier sums a sum of this attempt is compared."""
+    asked = asked_nodes(stage.method, signed.document, offer.address.round)
     return ComparedSums(
         scope=rules.history.scope,
         dataset=signed.document.dataset,
         broadcast=offer.parameters.broadcast_digest,
+        group=asked if asked < frozenset(signed.document.nodes) else frozenset(),
     )
 
 
-def _check_history(offer: RoundOffer, rules: ProtectionRules, signed: SignedJob, me: NodeSelf) -> None:
+def _check_history(offer: RoundOffer, rules: ProtectionRules, signed: SignedJob, stage: Stage, me: NodeSelf) -> None:
     """Refuse a roster whose own sum would be refused in the end, before anybody works for it.
 
     Earlier attempts of the same round are left out: they may turn out to be dead.
     """
     roster = frozenset(offer.parameters.roster)
     least = least_difference(minimum_difference=rules.minimum_difference, corrupted=offer.parameters.corrupted)
-    compared = compared_sums(offer, rules, signed)
+    compared = compared_sums(offer, rules, signed, stage)
     for before in me.ledger.attempts.earlier_sums(offer.address, compared, this_round=False):
         apart = roster ^ before
         if 0 < len(apart) < least:
@@ -390,7 +392,7 @@ def _check_members(offer: RoundOffer, signed: SignedJob, stage: Stage, me: NodeS
         )
         raise PeerFault(sentence)
     asked = asked_nodes(stage.method, signed.document, offer.address.round)
-    strangers = sorted(set(roster) - asked)
+    strangers = sorted(set(roster).intersection(signed.document.nodes) - asked)  # others are refused below
     if strangers:
         sentence = (
             f"{offer.address}: {', '.join(strangers)} is not asked in this round, which sums over "
@@ -436,6 +438,7 @@ def _contribution(
         data=data,
         local_state=me.local_states.get(job),
         seed=node_seed(signed.document.seed, me.name, stage.name, offer.address.round),
+        node=me.name,
     )
     made: Contribution = contribute(stage.method, context)
     encoded = layout.encode(made.values, generator=np.random.default_rng())

@@ -65,6 +65,16 @@ def render_report(
     return _environment().get_template("report.html.j2").render(page=page).encode("utf-8")
 
 
+def render_template(template: str, **context: object) -> bytes:
+    """A page of its own kind in the report's dress and under its rules, as UTF-8.
+
+    Args:
+        template: One of the report's templates.
+        context: What it shows; everything but ``Markup`` is escaped.
+    """
+    return _environment().get_template(template).render(**context).encode("utf-8")
+
+
 @cache
 def _environment() -> Environment:
     return Environment(

@@ -79,8 +79,8 @@ class Data(Document):
         if self.source == "files" and not (self.schema_file and self.files):
             key = "files" if self.schema_file else "schema_file"
             raise fault("`source: files` needs `schema_file` and `files`", "add them", key=key)
-        for key in ("schema_file", "files", "features"):
-            if self.source != "files" and getattr(self, key):
+        for key in ("schema_file", "files", "features", "test_share"):
+            if self.source != "files" and key in self.model_fields_set:
                 raise fault(f"`{key}` is only read with `source: files`", "remove it", key=key)
         return self
 
@@ -115,6 +115,17 @@ class Partition(Document):
             raise fault("with `kind: natural` the sites are the nodes", "remove `unseen`", key="unseen")
         return self
 
+    @model_validator(mode="after")
+    def _what_is_said_is_read(self) -> "Partition":
+        for key, kind in (
+            ("alpha", PartitionKind.DIRICHLET),
+            ("minimum_rows", PartitionKind.DIRICHLET),
+            ("classes_per_node", PartitionKind.CLASSES),
+        ):
+            if key in self.model_fields_set and self.kind is not kind:
+                raise fault(f"`{key}` is only read with `kind: {kind.value}`", "remove it, or change the kind", key=key)
+        return self
+
 
 class Circumstances(Document):
     """What goes wrong in a round, drawn anew each time.
@@ -144,6 +155,16 @@ class AttackChoice(Document):
     from_round: Annotated[int, Field(ge=0)] = 0
     until_round: Annotated[int, Field(ge=0)] = 0
     settings: Settings = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _it_happens(self) -> "AttackChoice":
+        if self.until_round and self.until_round <= self.from_round:
+            raise fault(
+                f"the attack ends in round {self.until_round}, before it begins in round {self.from_round}",
+                "raise `until_round`, or write 0 for an attack without end",
+                key="until_round",
+            )
+        return self
 
 
 class Measures(Document):
@@ -197,6 +218,16 @@ class Experiment(Document):
                         "remove it",
                         key=key,
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _attack_begins(self) -> "Experiment":
+        if self.attack is not None and self.attack.from_round >= self.method.rounds:
+            raise fault(
+                f"the attack begins in round {self.attack.from_round} of {self.method.rounds}, counted from 0",
+                "lower `from_round`",
+                key="attack",
+            )
         return self
 
 

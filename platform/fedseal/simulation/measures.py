@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from fedseal.learning.metrics import evaluate, exact_auc
 from fedseal.learning.tensors import NamedTensors
-from fedseal.methods.contract import EVALUATION_STAGE, NOTHING, Method, NodeContext, Plan, node_seed, own_model
+from fedseal.methods.contract import NOTHING, Method, NodeContext, Plan, predicting_model
 from fedseal.simulation.setting import Setting
 
 
@@ -18,9 +18,9 @@ def measure(
         ``accuracy``, ``log_loss``, ``calibration_error``, with two classes ``auc``; under a backdoor attack
         ``attack_success`` (share of triggered test rows of other classes that are taken for the target) and
         ``backdoor_accuracy`` (share of triggered rows that keep their label); with own test rows
-        ``own_accuracy_mean`` and ``own_accuracy_worst`` over nodes, each with its own model, and
-        ``own_calibration_error`` of all these predictions together; the same as ``unseen_...`` of nodes that never
-        trained.
+        ``own_accuracy_mean`` and ``own_accuracy_worst`` over nodes, each with its own model (fitted or adapted, if the
+        method does that), and ``own_calibration_error`` of all these predictions together; the same as
+        ``unseen_...`` of nodes that never trained.
     """
     exported = setting.method.export(plan, state)
     model = setting.method.node_model(exported, NOTHING)
@@ -65,13 +65,7 @@ def _own(
     found = {}
     for label, nodes in (("own", honest), ("unseen", setting.unseen)):
         contexts = [
-            NodeContext(
-                plan=plan,
-                broadcast=NOTHING,
-                data=data,
-                local_state=local_states.get(name, NOTHING),
-                seed=node_seed(setting.job.seed, name, EVALUATION_STAGE, plan.round),
-            )
+            setting.context(name, plan, NOTHING, local_states.get(name, NOTHING))
             for name, data in sorted(nodes.items())
             if data.held_out.row_count
         ]
@@ -86,7 +80,7 @@ def _figures(method: Method, contexts: list[NodeContext], exported: NamedTensors
     accuracies, probabilities, labels = [], [], []
     for context in contexts:
         examples = context.plan.examples(context.data.held_out)
-        model = own_model(method, context, exported)
+        model = predicting_model(method, context, exported, examples.inputs)
         probabilities.append(context.plan.require_learner().predict(model, examples.inputs))
         labels.append(examples.labels)
         accuracies.append(evaluate(probabilities[-1], examples.labels).accuracy)

@@ -10,9 +10,12 @@ Rules this module keeps:
 - Files are replaced in one step; after a crash the figures never run ahead of the state, since lines beyond the
   state are cut off when a run goes on.
 - A finished seed is not run again.
+- Nothing is written before a first round is done, so that an experiment that cannot run leaves nothing; and a file
+  may be corrected as long as no state was saved.
 """
 
 import json
+import os
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +30,7 @@ from fedseal.learning.tensors import group_of, grouped, pack_tensors
 from fedseal.simulation.engine import RoundResult, Simulation, State
 from fedseal.simulation.errors import ExperimentUnsuitable
 from fedseal.simulation.experiment import Experiment, load_experiment
-from fedseal.simulation.setting import make_setting
+from fedseal.simulation.setting import Setting, make_setting
 from fedseal.simulation.sources import Source, load_source
 from fedseal.simulation.workers import Workers
 
@@ -53,23 +56,22 @@ class Runs:
     """The runs of one experiment in one folder."""
 
     def __init__(self, file: Path, folder: Path) -> None:
-        """Open or make the folder.
+        """Read the experiment, and see that the folder can take its results.
 
         Raises:
             DocumentError: The experiment file has faults.
             ExperimentUnsuitable: The folder holds another experiment.
-            SetupError: A file cannot be read.
+            SetupError: A file cannot be read, or the folder not be written.
         """
-        content = read_limited(file, max_bytes=1 << 18, what="an experiment file")
-        self.experiment: Experiment = load_experiment(content, file.name)
-        self.folder, self._base = folder, file.parent
+        self._content = read_limited(file, max_bytes=1 << 18, what="an experiment file")
+        self.experiment: Experiment = load_experiment(self._content, file.name)
+        self.folder, self._file = folder, file
         kept = folder / EXPERIMENT
-        if kept.exists() and kept.read_bytes() != content:
+        if kept.exists() and kept.read_bytes() != self._content and any(folder.glob(f"seed-*/{STANDING}")):
             raise ExperimentUnsuitable(
                 f"The folder {folder} holds results of another experiment file; choose another folder with --out."
             )
-        make_folder(folder, private=False)
-        write_atomic(kept, content)
+        _require_room(folder)
 
     def write_parquet(self) -> Path:
         """The results as Parquet, too.
@@ -91,7 +93,7 @@ class Runs:
         source: Source | None = None
         for seed in self.experiment.seeds:
             if self._rounds_done(seed) < self.experiment.method.rounds:
-                source = source or load_source(self.experiment.data, self._base)
+                source = source or load_source(self.experiment.data, self._file.parent)
                 yield from self._run_seed(source, seed, workers)
         self._write_results()
 
@@ -118,18 +120,34 @@ class Runs:
 
     def _run_seed(self, source: Source, seed: int, workers: Workers) -> Generator[Progress, None, None]:
         place = self._place(seed)
-        place.mkdir(exist_ok=True)
-        simulation = Simulation(setting=make_setting(self.experiment, source, seed), workers=workers)
+        simulation = Simulation(setting=self._setting(source, seed), workers=workers)
         state = self.state(seed)
         lines = self._lines(seed)[: 0 if state is None else state.rounds]
         if state is not None and len(lines) != state.rounds:
             raise self._damaged(seed, place / LINES)
         for result in simulation.rounds(state):
+            if not place.exists():
+                self._claim(place)
             lines.append(_line(seed, result))
             if self._is_worth_keeping(result):
                 write_atomic(place / LINES, "".join(json.dumps(line) + "\n" for line in lines).encode())
                 _save(place, result.state)
             yield Progress(seed=seed, result=result)
+
+    def _setting(self, source: Source, seed: int) -> Setting:
+        """The seed's setting; what the file asks for and cannot be had is said with the file's name."""
+        try:
+            setting = make_setting(self.experiment, source, seed)
+            _ = setting.plan
+        except SetupError as error:
+            raise ExperimentUnsuitable(f"{self._file.name}: {error}") from error
+        return setting
+
+    def _claim(self, place: Path) -> None:
+        """Make a seed's folder, and first the experiment's, which is this experiment's from now on."""
+        make_folder(self.folder, private=False)
+        write_atomic(self.folder / EXPERIMENT, self._content)
+        place.mkdir()
 
     def _is_worth_keeping(self, result: RoundResult) -> bool:
         last = result.round == self.experiment.method.rounds
@@ -164,6 +182,15 @@ class Runs:
         results = frame.drop(columns=timings)
         write_atomic(self.folder / RESULTS, results.to_csv(index=False).encode())
         write_atomic(self.folder / TIMINGS, frame[keys + timings].to_csv(index=False).encode())
+
+
+def _require_room(folder: Path) -> None:
+    """Refuse a place that cannot be written, before hours are spent."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise SetupError(f"{there} is a file, and a folder is needed there; choose another with --out.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise SetupError(f"{there} may not be written by this user; choose another folder with --out.")
 
 
 def _line(seed: int, result: RoundResult) -> dict[str, float]:

@@ -26,8 +26,7 @@ from fedseal.methods.contract import (
     Stage,
     node_seed,
 )
-from fedseal.methods.groups import require_groups
-from fedseal.methods.programme import contribute, stage_plan
+from fedseal.methods.programme import contribute, programme, stage_plan
 from fedseal.methods.registry import make_method
 from fedseal.methods.statistics import Statistics
 from fedseal.methods.sums import plain_sum
@@ -103,7 +102,9 @@ class Setting:
         """Of training round 0, with the statistics of all nodes published."""
         statistics = Stage(name=STATISTICS_STAGE, method=Statistics(), rounds=1)
         plan = stage_plan(self.job, self.schema, statistics)
-        contexts = (NodeContext(plan=plan, broadcast={}, data=self.nodes[name]) for name in sorted(self.nodes))
+        contexts = (
+            NodeContext(plan=plan, broadcast={}, data=self.nodes[name], node=name) for name in sorted(self.nodes)
+        )
         total = plain_sum(
             statistics.method.vectors(plan), (contribute(statistics.method, context).values for context in contexts)
         )
@@ -140,10 +141,12 @@ class Setting:
             data=self._rows(node, plan.round),
             local_state=local_state,
             seed=node_seed(self.job.seed, node, TRAINING_STAGE, plan.round),
+            node=node,
         )
 
     def _rows(self, node: str, round_index: int) -> JobData:
-        return self.poisoned.get(node, self.nodes[node]) if self.attacks_in(round_index) else self.nodes[node]
+        rows = self.unseen[node] if node in self.unseen else self.nodes[node]
+        return self.poisoned.get(node, rows) if self.attacks_in(round_index) else rows
 
 
 def make_setting(experiment: Experiment, source: Source, seed: int) -> Setting:
@@ -163,6 +166,7 @@ def make_setting(experiment: Experiment, source: Source, seed: int) -> Setting:
     if experiment.protection.has_protocol:
         masking_group(*counts(experiment, len(nodes)))
     job = _job(experiment, source, nodes, seed)
+    programme(job)  # refuses what a federation would: methods that do not train, groups that are too small
     _require_group_sums(experiment, job)
     attack, attackers = _attackers(experiment, tuple(nodes), seed)
     poisoned = {
@@ -176,7 +180,7 @@ def make_setting(experiment: Experiment, source: Source, seed: int) -> Setting:
         job=job,
         schema=source.schema,
         nodes=nodes,
-        test=_first(join(source.test), experiment.data.test_rows),
+        test=_first(join(source.test), experiment.data.test_rows, key="test_rows"),
         attackers=attackers,
         attack=attack,
         poisoned=poisoned,
@@ -187,7 +191,6 @@ def make_setting(experiment: Experiment, source: Source, seed: int) -> Setting:
 def _require_group_sums(experiment: Experiment, job: JobDocument) -> None:
     """Refuse groups of which no sum could be formed."""
     method = make_method(experiment.method.name, experiment.method.settings)
-    require_groups(method, job)
     if experiment.protection.has_protocol and isinstance(method, GroupedMethod):
         for group in method.groups(job):
             masking_group(*counts(experiment, len(group)))
@@ -209,7 +212,10 @@ def _nodes(experiment: Experiment, source: Source, seed: int) -> dict[str, JobDa
             for name, rows in source.training.items()
         }
     target = source.schema.column(_target(source))
-    training, test = _first(join(source.training), experiment.data.training_rows), join(source.test)
+    training, test = (
+        _first(join(source.training), experiment.data.training_rows, key="training_rows"),
+        join(source.test),
+    )
     count = experiment.partition.nodes
     many = experiment.partition.model_copy(update={"nodes": count + experiment.partition.unseen})
     parts = deal(many, training.labels(target), seed=seed)
@@ -249,7 +255,9 @@ def _attackers(experiment: Experiment, names: tuple[str, ...], seed: int) -> tup
     if choice is None:
         return None, {}
     if choice.nodes >= len(names):
-        raise ExperimentUnsuitable(f"{choice.nodes} of {len(names)} nodes attack; leave at least one that does not.")
+        raise ExperimentUnsuitable(
+            f"{choice.nodes} of {len(names)} nodes attack; lower `attack.nodes`, so that at least one does not."
+        )
     attackers = {
         name: Attacker(name=name, number=number, count=choice.nodes, seed=node_seed(seed, name, "attack", 0))
         for number, name in enumerate(sorted(names)[: choice.nodes])
@@ -288,10 +296,19 @@ def _job(experiment: Experiment, source: Source, nodes: Mapping[str, JobData], s
         custodian=CUSTODIAN if protection.has_custodian else None,
         disclosure=method.statement.level,
         nodes=tuple(sorted(nodes)),
-        minimum_cohort=min(SMALLEST_PROTECTED_COHORT, len(nodes)),
+        minimum_cohort=_minimum_cohort(experiment, method, len(nodes)),
         seed=seed,
         weights=Weights(maximum_rows=max(1, *(data.training.row_count for data in nodes.values()))),
     )
+
+
+def _minimum_cohort(experiment: Experiment, method: Method, nodes: int) -> int:
+    """So many as always arrive; where groups take turns a cohort is within one of them, so only the usual least."""
+    least = min(SMALLEST_PROTECTED_COHORT, nodes)
+    if isinstance(method, GroupedMethod):
+        return least
+    asked, lost = counts(experiment, nodes)
+    return max(least, asked - lost)
 
 
 def _target(source: Source) -> str:
@@ -300,7 +317,9 @@ def _target(source: Source) -> str:
     return source.schema.target.name
 
 
-def _first(data: LocalData, count: int) -> LocalData:
+def _first(data: LocalData, count: int, *, key: str) -> LocalData:
     if count > data.row_count:
-        raise ExperimentUnsuitable(f"The data has {data.row_count} rows, the experiment wants {count}.")
+        raise ExperimentUnsuitable(
+            f"`data.{key}` is {count}, and there are {data.row_count} such rows; lower it, or remove it to take all."
+        )
     return take(data, np.arange(count or data.row_count))

@@ -1,13 +1,24 @@
 """Which earlier sums a new one is compared with, what counts as dead, and shares that can be sent again."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy.orm import Session
 
 from fedseal_governance import history, participation
+from fedseal_governance.custody import (
+    ServedJobRow,
+    ServedState,
+    SumAsked,
+    SumLimits,
+    SumRefused,
+    note_opened,
+    require_openable,
+)
 from fedseal_governance.errors import AlreadyDone, NotFound
 from fedseal_governance.history import ComparedSums, SumRow
 from fedseal_governance.participation import AttemptState, Beginning
@@ -175,3 +186,63 @@ def test_other_shares_are_never_stored(office: "Office") -> None:
 def test_attempts_that_were_never_begun(office: "Office", act: Callable[[Session], None]) -> None:
     with pytest.raises(NotFound, match="has not begun it"):
         office.database.run("test", act)
+
+
+def test_the_part_of_an_earlier_sum_in_the_group_counts_as_a_sum(office: "Office") -> None:
+    """A sum over all, less the sums of all groups, would show the one site that its group's sum lacks."""
+    take_part(office, key(0), ("a1", "a2", "a3", "a4", "b1", "b2", "b3"), broadcast="e" * 64)
+    for group, expected in (
+        (frozenset({"a1", "a2", "a3", "a4"}), [["a1", "a2", "a3", "a4", "b1", "b2", "b3"], ["a1", "a2", "a3", "a4"]]),
+        (frozenset({"c1", "c2", "c3"}), [["a1", "a2", "a3", "a4", "b1", "b2", "b3"]]),
+    ):
+        compared = ComparedSums(scope=HistoryScope.JOB, dataset="heart-disease", broadcast=MODEL, group=group)
+        sums = office.read(partial(history.earlier_sums, key=key(1), compared=compared))
+        assert [sorted(sites) for sites in sums] == expected
+        model = ComparedSums(scope=HistoryScope.MODEL, dataset="heart-disease", broadcast=MODEL, group=group)
+        assert office.read(partial(history.earlier_sums, key=key(1), compared=model)) == ()
+
+
+@pytest.mark.parametrize(("members", "opened"), [("a1 a2 a3", False), ("a1 a2 a3 a4", True)])
+def test_a_custodian_compares_a_groups_sum_with_the_part_of_an_earlier_one(
+    office: "Office", members: str, opened: bool
+) -> None:
+    limits = SumLimits(minimum_difference=3, scope=HistoryScope.JOB, per_job=9, per_hour=9, repeats=1)
+    everyone, group = ["a1", "a2", "a3", "a4", "b1", "b2", "b3"], frozenset({"a1", "a2", "a3", "a4"})
+    asked = SumAsked(
+        key=key(1),
+        request="1" * 64,
+        dataset="heart-disease",
+        broadcast=MODEL,
+        members=members.split(),
+        sum_digest="2" * 64,
+        group=group,
+    )
+
+    def work(session: Session) -> None:
+        serve(session)
+        note_opened(session, replace(asked, key=key(0), members=everyone, group=frozenset()), limits, WHEN)
+        require_openable(session, asked, limits, WHEN)
+
+    if opened:
+        office.database.run("test", work)
+        return
+    with pytest.raises(SumRefused, match="differs from this one by 1 members"):
+        office.database.run("test", work)
+
+
+def serve(session: Session) -> None:
+    session.add(
+        ServedJobRow(
+            digest=JOB,
+            name="job",
+            envelope=b"{}",
+            policy="",
+            reasons="[]",
+            decided_at=WHEN,
+            state=ServedState.SERVED,
+            key_digest="",
+            statement=None,
+            outcome="",
+        )
+    )
+    session.flush()

@@ -303,6 +303,29 @@ def test_sums_that_do_not_fit_together_are_refused(rounds: Rounds) -> None:
     assert reporting.summary(plan, state)["stray_changes"] == 1
 
 
+def test_one_node_with_forged_votes_can_keep_what_nobody_else_keeps(rounds: Rounds) -> None:
+    """What the checks cannot see, and docs/methods/lockdown.md says: a vote of more than 1 that is balanced elsewhere.
+
+    Under masks a node with changed software can send any number; only its range over the whole sum is limited.
+    """
+    rounds.advance(0)
+    plan, parts = rounds.plan.for_round(1), rounds.parts(1)
+    total = total_of(rounds.method, plan, list(parts.values()))
+    theta = rounds.method.threshold(len(parts))
+    votes = total.values["votes"].copy()
+    layer = votes[: size_of({"layer": next(iter(rounds.method.masked_shapes(plan).values()))})]
+    alone = int(np.flatnonzero(layer == 0)[0])
+    layer[alone] = theta  # its own place, for which no other node votes
+    layer[np.flatnonzero(layer == len(parts))[:theta]] -= 1  # withheld where all keep, so that the layer adds up
+    state = rounds.method.aggregate(plan, rounds.state, tampered(total, votes=votes))
+    figures = rounds.method.summary(plan, state)
+    assert figures["miscounted_votes"] == figures["stray_changes"] == 0
+    assert state["votes"][alone] >= theta
+    layer[alone] = len(parts) + 1
+    with pytest.raises(PeerFault, match="do not fit together"):
+        rounds.method.aggregate(plan, rounds.state, tampered(total, votes=votes))
+
+
 def test_without_voters_there_is_no_model(rounds: Rounds) -> None:
     plan = rounds.plan.for_round(ROUNDS - 1)
     zeros = {spec.name: np.zeros(spec.length) for spec in rounds.method.vectors(plan)}

@@ -1,8 +1,8 @@
 """From job to stages, the broadcast file, and the checks around a contribution."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedseal.learning import JobData, NamedTensors, SettingsRefused, UnknownPlugin
+from fedseal.learning.errors import TrainingFailed
 from fedseal.learning.tensors import group_of, pack_tensors
 from fedseal.methods import (
     BroadcastRefused,
@@ -30,11 +31,12 @@ from fedseal.methods import (
     stage_plan,
     unpack_broadcast,
 )
+from fedseal.methods.contract import CohortSum, DisclosureStatement
 from fedseal.methods.fedavg import FedAvg, FedAvgSettings
 from fedseal_crypto.encoding import VectorSpec
 from fedseal_governance.datasets import DatasetSchema
 from fedseal_governance.jobs import JobDocument, MethodChoice
-from fedseal_governance.vocabulary import Disclosure, JobKind, Setting
+from fedseal_governance.vocabulary import Disclosure, JobKind, Protection, Setting
 
 STATISTICS = {
     "rows": np.array([10.0]),
@@ -190,6 +192,8 @@ def honest(size: int) -> dict[str, np.ndarray[tuple[int, ...]]]:
         ({"extra": np.zeros(1)}, "declared the vectors", None),
         ({"loss": np.zeros(2)}, "shape", "loss"),
         ({"loss": np.zeros(())}, "shape", "loss"),
+        ({"loss": [0.0]}, "not a numpy array of floating-point numbers", "loss"),
+        ({"loss": np.array([0])}, "not a numpy array of floating-point numbers", "loss"),
         ({"loss": np.array([np.nan])}, "NaN", "loss"),
         ({"weight": np.array([np.inf])}, "infinity", "weight"),
         ({"weight": np.array([1001.0])}, "beyond its declared bounds 0 to 1000", "weight"),
@@ -198,7 +202,7 @@ def honest(size: int) -> dict[str, np.ndarray[tuple[int, ...]]]:
     ],
 )
 def test_a_malformed_contribution_does_not_leave(
-    change: NamedTensors,
+    change: dict[str, Any],
     says: str,
     vector: str | None,
     heart_job: JobDocument,
@@ -213,6 +217,55 @@ def test_a_malformed_contribution_does_not_leave(
     with pytest.raises(ContributionRefused, match=says) as caught:
         contribute(cast("Method", Misbehaving({**honest(size), **change})), context)
     assert caught.value.vector == vector
+
+
+@dataclass(frozen=True)
+class Undeclared:
+    """Federated averaging with one thing changed, for a method whose author made a mistake."""
+
+    changed: Mapping[str, object]
+
+    def __getattr__(self, name: str) -> object:
+        return self.changed[name] if name in self.changed else getattr(FedAvg(), name)
+
+
+def _fails(context: NodeContext) -> Contribution:
+    raise ValueError(f"the row {context.seed} of a patient")
+
+
+STATEMENT = FedAvg.statement
+SILENT = replace(STATEMENT, quantities=tuple(item for item in STATEMENT.quantities if item.name != "loss"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "says"),
+    [
+        ({"statement": SILENT}, ContributionRefused, 'vector "loss", which its disclosure statement does not name'),
+        (
+            {"groups": lambda _: ()},
+            ContributionRefused,
+            "states the disclosure SUM and shows the coordinator GROUP_SUMS",
+        ),
+        ({"aggregate_each": lambda *_: {}}, ContributionRefused, "states the disclosure SUM .* INDIVIDUAL"),
+        ({"contribute": lambda _: {"update": 1}}, ContributionRefused, "gave a dict, not a Contribution"),
+        ({"contribute": _fails}, TrainingFailed, "stopped with ValueError instead of a contribution"),
+    ],
+)
+def test_a_method_that_breaks_the_contract_is_refused_by_name(
+    changed: Mapping[str, object],
+    error: type[Exception],
+    says: str,
+    heart_job: JobDocument,
+    heart_schema: DatasetSchema,
+    split_hospitals: dict[str, JobData],
+) -> None:
+    plan = training(heart_job, heart_schema)
+    model = FedAvg().broadcast(plan, FedAvg().initial_state(plan))
+    context = NodeContext(plan=plan, broadcast=model, data=split_hospitals["cleveland"])
+    with pytest.raises(error, match=says) as refused:
+        contribute(cast("Method", Undeclared(changed)), context)
+    assert "fedavg" in str(refused.value)
+    assert "patient" not in str(refused.value), "an author's own words may quote rows"
 
 
 def test_a_contribution_needs_the_right_broadcast(
@@ -240,3 +293,57 @@ def test_the_installed_methods_are_found_by_name() -> None:
     assert "fedavg" in method_names()
     assert method_class("fedavg") is FedAvg
     assert make_method("fedavg", {"local_epochs": 3}) == FedAvg(FedAvgSettings(local_epochs=3))
+
+
+@dataclass(frozen=True, slots=True)
+class Telltale(FedAvg):
+    """FedAvg that also sums how many rows have the outcome, and says nothing of it."""
+
+    def more_vectors(self, plan: Plan) -> tuple[VectorSpec, ...]:
+        return (VectorSpec(name="positives", length=1, bound=float(plan.maximum_rows), resolution=1.0),)
+
+    def contribute(self, context: NodeContext) -> Contribution:
+        part = FedAvg.contribute(self, context)
+        return replace(part, values={**part.values, "positives": np.ones(1)})
+
+
+def test_a_vector_that_the_statement_does_not_name_does_not_leave(
+    heart_job: JobDocument, heart_schema: DatasetSchema, split_hospitals: Mapping[str, JobData]
+) -> None:
+    plan = training(heart_job, heart_schema)
+    told: Method = Telltale()
+    broadcast = told.broadcast(plan, told.initial_state(plan))
+    context = NodeContext(plan=plan, broadcast=broadcast, data=split_hospitals["cleveland"])
+    with pytest.raises(
+        ContributionRefused, match='asks for the vector "positives", which its disclosure statement does not name'
+    ):
+        contribute(told, context)
+
+
+@dataclass(frozen=True, slots=True)
+class SaysSum(FedAvg):
+    """Sees every contribution by itself under a statement of sums."""
+
+    statement: ClassVar[DisclosureStatement] = FedAvg.statement
+
+    def aggregate_each(self, plan: Plan, state: NamedTensors, contributions: Sequence[NamedTensors]) -> NamedTensors:
+        return self.aggregate(plan, state, CohortSum(values=contributions[0], cohort=1))
+
+
+@dataclass(frozen=True, slots=True)
+class SaysOneSum(FedAvg):
+    """Sums over groups under a statement of one sum over all."""
+
+    def groups(self, job: JobDocument) -> tuple[frozenset[str], ...]:
+        return (frozenset(job.nodes),)
+
+
+@pytest.mark.parametrize(("method", "least"), [(SaysSum, "INDIVIDUAL"), (SaysOneSum, "GROUP_SUMS")])
+def test_a_method_whose_statement_is_milder_than_its_kind_is_refused(
+    heart_job: JobDocument, monkeypatch: pytest.MonkeyPatch, method: type[FedAvg], least: str
+) -> None:
+    """Every party reads a job through its programme, and every policy goes by the statement."""
+    open_job = heart_job.model_copy(update={"protection": Protection.NONE})
+    monkeypatch.setattr("fedseal.methods.registry.load_plugin", lambda *_: method)
+    with pytest.raises(MethodUnsuitable, match=f"discloses SUM, and a method of its kind discloses {least}"):
+        programme(open_job)

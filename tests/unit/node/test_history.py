@@ -272,3 +272,24 @@ def test_a_round_that_was_tried_too_often(coordinator: Coordinator) -> None:
     assert_refused(
         site, refused.begin, code="RefusalError", says="given up 65 attempts at the round and can declare 64"
     )
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_a_groups_sum_keeps_its_distance_from_the_part_of_an_earlier_sum_in_the_group(
+    sites: SiteMaker, consortium: Consortium, monkeypatch: pytest.MonkeyPatch, grouped: bool
+) -> None:
+    """The two sums differ by three; once the other group's sum is subtracted too, by one site."""
+    site = sites.fresh(policy=with_scope("job"))
+    site.welcome()
+    coordinator = job_at(site, consortium, training_rounds=2)
+    attempt = coordinator.attempt(roster=ALL_BUT_ZURICH)
+    attempt.finish()
+    coordinator.run.absorb(attempt.server.result, attempt.opened.layout)
+    group = ("basel", "cleveland", "zurich")
+    if grouped:
+        monkeypatch.setattr("fedseal.node.opening.asked_nodes", lambda *_: frozenset(group))
+    second = coordinator.attempt(roster=group)
+    if grouped:
+        assert_refused(site, second.begin, code="RefusalError", says="differ by zurich only.*at least 3 different ones")
+    else:
+        second.finish()

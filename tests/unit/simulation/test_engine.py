@@ -128,7 +128,7 @@ def test_masks_report_what_a_node_really_sends(setting: Make) -> None:
     [
         ({"partition": "{kind: iid, nodes: 2}", "protection": "masking"}, "asks 2 nodes"),
         ({"circumstances": "{dropouts: 0.6}", "protection": "masking"}, "lower `dropouts`"),
-        ({"attack": "{name: x, nodes: 5}"}, "leave at least one"),
+        ({"attack": "{name: x, nodes: 5}"}, "so that at least one does not"),
         ({"partition": "{kind: iid, nodes: 900}"}, "ask fewer"),
         ({"method": "{name: fedavg, rounds: 1, settings: {locl_epochs: 1}}"}, "local_epochs"),
     ],

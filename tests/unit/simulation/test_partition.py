@@ -14,6 +14,11 @@ labels = st.integers(2, 6).flatmap(
     lambda classes: st.integers(60, 200).map(lambda rows: np.arange(rows, dtype=np.float64) % classes)
 )
 seeds = st.integers(0, 2**31)
+OF_KIND: dict[str, dict[str, float]] = {
+    "iid": {},
+    "dirichlet": {"alpha": 1.0, "minimum_rows": 1},
+    "classes": {"classes_per_node": 2},
+}
 
 
 def flat(parts: tuple[Rows, ...]) -> list[int]:
@@ -25,9 +30,7 @@ def flat(parts: tuple[Rows, ...]) -> list[int]:
 def test_no_row_goes_to_two_nodes_and_the_seed_decides(
     labels: NDArray[np.float64], nodes: int, seed: int, kind: str
 ) -> None:
-    partition = Partition.model_validate(
-        {"kind": kind, "nodes": nodes, "alpha": 1.0, "classes_per_node": 2, "minimum_rows": 1}
-    )
+    partition = Partition.model_validate({"kind": kind, "nodes": nodes, **OF_KIND[kind]})
     parts = deal(partition, labels, seed=seed)
     rows = flat(parts)
     assert len(parts) == nodes

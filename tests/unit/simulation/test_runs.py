@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from fedseal.errors import SetupError
 from fedseal.files import write_atomic
 from fedseal.simulation import runs as runs_module
 from fedseal.simulation.errors import ExperimentUnsuitable
@@ -136,6 +137,12 @@ def test_another_experiment_does_not_mix_in(file: Path, whole: bytes, tmp_path: 
         ({"data": "{source: fashion-mnist, features: [image]}"}, "remove it"),
         ({"protection": "mask"}, "masking"),
         ({"circumstances": "{dropout: 0.1}"}, "dropouts"),
+        ({"seeds": "[]"}, "`seeds` is empty; write at least 1"),
+        ({"partition": "{kind: iid, nodes: 3, alpha: 0.1}"}, "`alpha` is only read with `kind: dirichlet`"),
+        ({"partition": "{kind: dirichlet, nodes: 3, classes_per_node: 1}"}, "only read with `kind: classes`"),
+        ({"data": "{source: fashion-mnist, test_share: 0.2}"}, "`test_share` is only read"),
+        ({"attack": "{name: lie, nodes: 1, from_round: 2, until_round: 2}"}, "`until_round`"),
+        ({"attack": "{name: lie, nodes: 1, from_round: 4}"}, "lower `from_round`"),
     ],
 )
 def test_faults_of_the_file_are_named(tmp_path: Path, changes: dict[str, str], word: str) -> None:
@@ -147,6 +154,46 @@ def test_faults_of_the_file_are_named(tmp_path: Path, changes: dict[str, str], w
     with pytest.raises(DocumentError, match=word):
         Runs(path, tmp_path / "out")
     assert not (tmp_path / "out").exists(), "nothing is half-written"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"learner": "{name: tabular-mpl}"}, "did you mean"),
+        ({"learner": "{name: tabular-mlp, settings: {learning_rate: .nan}}"}, '"learning_rate" is .nan: '),
+        ({"method": "{name: pfedhr, rounds: 2}"}, '"public_rows" is missing; add it'),
+        ({"method": "{name: statistics, rounds: 2}"}, "trains nothing"),
+        ({"method": "{name: evaluation, rounds: 2}"}, "trains nothing"),
+        ({"attack": "{name: label-flip, nodes: 1, settings: {target: 1}}"}, '"label-flip": write source and target'),
+        ({"attack": "{name: lie, nodes: 5}"}, "attack.nodes"),
+        ({"partition": "{kind: dirichlet, nodes: 300, alpha: 0.001}"}, "lower one of them"),
+    ],
+)
+def test_what_cannot_run_is_refused_with_its_file_and_leaves_nothing(
+    tmp_path: Path, changes: dict[str, str], words: str
+) -> None:
+    path = tmp_path / "faulty.yaml"
+    path.write_text(text(**changes))
+    with pytest.raises(ExperimentUnsuitable) as refused:
+        list(Runs(path, tmp_path / "out").run(Serial()))
+    assert str(refused.value).startswith("faulty.yaml: ")
+    assert words in str(refused.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_may_be_corrected_until_a_state_is_saved(file: Path, whole: bytes, tmp_path: Path) -> None:
+    wrong = file.with_name("wrong.yaml")
+    wrong.write_text(text())
+    steps = Runs(wrong, tmp_path / "out").run(Serial())
+    next(steps)  # the first round is done, and nothing saved to go on from
+    steps.close()
+    assert finish(file, tmp_path / "out") == whole
+    assert (tmp_path / "out" / "experiment.yaml").read_bytes() == file.read_bytes()
+
+
+def test_a_folder_below_a_file_is_refused_before_anything_runs(file: Path) -> None:
+    with pytest.raises(SetupError, match=r"small\.yaml is a file, and a folder is needed there"):
+        Runs(file, file / "out")
 
 
 def test_commands_run_go_on_and_compare(file: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedseal.learning._torch_training import TorchLearner, TrainingSettings, _batches, _tensors
+from fedseal.learning._torch_training import TorchLearner, TrainingSettings, _batches, tensors_of
 from fedseal.learning.determinism import use_deterministic_torch
 from fedseal.learning.learner import Examples, FitRequest, GradientCorrection
 from fedseal.learning.sandbox import frames
@@ -76,7 +76,7 @@ class _FileLearner(TorchLearner):
             yield from loader(inputs, labels, size, generator)
 
     def initial(self, width: int) -> dict[str, NDArray[np.float32]]:
-        return {name: value.detach().numpy().copy() for name, value in _tensors(self.module(width)).items()}
+        return {name: value.detach().numpy().copy() for name, value in tensors_of(self.module(width)).items()}
 
     def _empty(self, width: int) -> torch.nn.Module:
         return self.module(width)  # a file's module need not know torch's device without data
@@ -84,7 +84,7 @@ class _FileLearner(TorchLearner):
     def _loaded(self, width: int, parameters: Mapping[str, Any]) -> torch.nn.Module:
         module = self.module(width)
         with torch.no_grad():
-            for name, tensor in _tensors(module).items():
+            for name, tensor in tensors_of(module).items():
                 tensor.copy_(torch.from_numpy(np.array(parameters[name], dtype=np.float32)))
         return module
 

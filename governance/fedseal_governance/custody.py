@@ -5,7 +5,8 @@ Rules kept here:
 1. A job has one key, at each party that knows of it; another one is refused.
 2. The custodian opens one sum of a round: the same request again is answered again, any other is refused.
 3. Two sums may not differ by only a few members: how few, and which two are compared, the policy says.
-4. No secret is stored: keys are named by the digest of their public part.
+4. Of each round the numbers about single contributions are opened once; the same request gets the same answer.
+5. No secret is stored: keys are named by the digest of their public part.
 
 Each function works in the caller's session; the log entries beside the changes are the caller's.
 """
@@ -85,6 +86,21 @@ class OpenedSumRow(Base):
     members: Mapped[str] = mapped_column(Text, comment="JSON list of the sites in the sum")
     sum_digest: Mapped[str] = mapped_column(String(DIGEST_LENGTH), comment="of the encrypted sum")
     times: Mapped[int] = mapped_column(comment="how often the same request was answered")
+    at: Mapped[datetime] = mapped_column(UtcDateTime(), index=True)
+
+
+class OpenedScalarsRow(Base):
+    """The numbers about single contributions that the custodian opened of a round, as it signed them."""
+
+    __tablename__ = "custodian_scalars"
+
+    job: Mapped[str] = mapped_column(ForeignKey("custodian_jobs.digest"), primary_key=True)
+    stage: Mapped[str] = mapped_column(String(NAME_LENGTH), primary_key=True)
+    round: Mapped[int] = mapped_column(primary_key=True)
+    attempt: Mapped[int] = mapped_column()
+    request: Mapped[str] = mapped_column(String(DIGEST_LENGTH), comment="digest of the request that was answered")
+    numbers: Mapped[int] = mapped_column(comment="how many were opened")
+    answer: Mapped[bytes] = mapped_column(LargeBinary, comment="the signed statements, to be sent again as they are")
     at: Mapped[datetime] = mapped_column(UtcDateTime(), index=True)
 
 
@@ -267,6 +283,50 @@ def note_opened(session: Session, asked: SumAsked, limits: SumLimits, now: datet
     )
     session.flush()
     return 1
+
+
+def require_scalars_openable(
+    session: Session, key: RoundKey, request: str, limits: SumLimits, now: datetime
+) -> bytes | None:
+    """Refuse numbers that a rule of this module forbids; the stored answer, if the same request was answered.
+
+    The noise of a number hides nothing if the same number is opened again under other noise, so it never is.
+
+    Raises:
+        SumRefused: with the rule.
+    """
+    known = session.get(OpenedScalarsRow, (key.job, key.stage, key.round))
+    if known is not None:
+        if known.request != request:
+            raise SumRefused(
+                f"{key}: other numbers of this round were opened before (attempt {known.attempt}); a custodian opens "
+                "each number once a round"
+            )
+        return known.answer
+    opened = select(func.count()).where(OpenedScalarsRow.job == key.job)
+    if (session.scalar(opened) or 0) >= limits.per_job:
+        raise SumRefused(f"numbers of {limits.per_job} rounds of job {key.job[:12]} were opened and that is the most")
+    recent = session.scalar(select(func.count()).where(OpenedScalarsRow.at > now - timedelta(hours=1))) or 0
+    if recent >= limits.per_hour:
+        raise SumRefused(
+            f"numbers of {recent} rounds were opened within an hour and `sums_per_hour` is {limits.per_hour}; "
+            "try again later",
+            later=True,
+        )
+    return None
+
+
+def note_scalars(session: Session, row: OpenedScalarsRow, limits: SumLimits) -> None:
+    """Store the answer to a request before it leaves.
+
+    Raises:
+        SumRefused: a rule of this module forbids it, or it was answered meanwhile.
+    """
+    key = RoundKey(job=row.job, stage=row.stage, round=row.round, attempt=row.attempt)
+    if require_scalars_openable(session, key, row.request, limits, row.at) is not None:
+        raise SumRefused(f"{key}: these numbers were opened meanwhile; is the custodian running twice?")
+    session.add(row)
+    session.flush()
 
 
 def opened_sums(session: Session, job: str) -> tuple[OpenedSumRow, ...]:

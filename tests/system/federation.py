@@ -53,6 +53,7 @@ class SmallJob:
     dataset: str = DATASET
     features: tuple[str, ...] = ("age", "sex", "chol", "exang")
     protection: str = "masking"
+    disclosure: str = "SUM"
 
     def to_yaml(self) -> bytes:
         training = f"""\
@@ -72,7 +73,7 @@ kind: {self.kind}
 {training if self.kind == "training" else ""}\
 features: [{", ".join(self.features)}]
 protection: {self.protection}{custodian}
-disclosure: SUM
+disclosure: {self.disclosure}
 nodes: [{", ".join(self.nodes)}]
 minimum_cohort: 3
 step_timeout_seconds: {self.step_seconds}

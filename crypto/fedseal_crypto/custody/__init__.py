@@ -21,11 +21,13 @@ from fedseal_crypto.custody._client import (
 )
 from fedseal_crypto.custody._messages import (
     MASKED_INSIDE,
+    NOTHING_BESIDE,
     Commitment,
     CommitmentList,
     Parcel,
     SealedInput,
     SumRequest,
+    beside_digest,
     holds_parcel,
 )
 from fedseal_crypto.custody._pads import add_pad, pads_taken
@@ -35,6 +37,7 @@ from fedseal_crypto.custody._server import SEALED_SERVER_TRANSITIONS, SealedMess
 
 __all__ = [
     "MASKED_INSIDE",
+    "NOTHING_BESIDE",
     "SEALED_SERVER_TRANSITIONS",
     "SEALED_TRANSITIONS",
     "Collected",
@@ -52,6 +55,7 @@ __all__ = [
     "Statements",
     "SumRequest",
     "add_pad",
+    "beside_digest",
     "check_request",
     "check_seen",
     "collect_sealed",

@@ -15,6 +15,7 @@ from typing import NoReturn, final
 from fedseal_crypto.custody._checks import Statements
 from fedseal_crypto.custody._messages import (
     MASKED_INSIDE,
+    NOTHING_BESIDE,
     PAD_SIZE,
     Commitment,
     CommitmentList,
@@ -125,14 +126,15 @@ class SealedClient:
         self._pad, self._state = pad, after
         return padded
 
-    def commit(self, ciphertext_digest: bytes) -> Commitment:
-        """Bind this member to the ciphertext with that SHA-256."""
+    def commit(self, ciphertext_digest: bytes, beside: bytes = NOTHING_BESIDE) -> Commitment:
+        """Bind this member to the ciphertext with that SHA-256, and to what goes beside it."""
         after = self._after(SealedEvent.COMMIT)
         unsigned = Commitment(
             client=self._name,
             context0=self._statements.context0,
             key=self._statements.key,
             digest=ciphertext_digest,
+            beside=beside,
             signature=b"",
         )
         self._own = replace(unsigned, signature=self._identity.sign(unsigned.signed()))

@@ -28,6 +28,8 @@ PAD_SIZE = 32
 NAME_SIZE = 63
 MASKED_INSIDE = bytes(DIGEST_SIZE)
 """Stands for the list of commitments where masks inside the ciphertext make one needless."""
+NOTHING_BESIDE = bytes(DIGEST_SIZE)
+"""Stands for a second ciphertext where numbers about single vectors are not asked for."""
 
 PROTOCOL = b"fedseal/custody/v1/"
 _MAGIC = b"FSC"
@@ -44,6 +46,16 @@ def label(usage: bytes, *parts: bytes) -> bytes:
     return field(PROTOCOL + usage) + b"".join([field(part) for part in parts])
 
 
+def beside_digest(asked: bytes, ciphertext: bytes) -> bytes:
+    """32 bytes that stand for a second ciphertext and for the numbers that its sender agreed to have opened of it.
+
+    Args:
+        asked: The numbers, in the byte form that every party computes.
+        ciphertext: SHA-256 of the second ciphertext.
+    """
+    return hashlib.sha256(label(b"beside", asked, ciphertext)).digest()
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commitment:
@@ -54,6 +66,7 @@ class Commitment:
         context0: First context of the attempt, 32 bytes.
         key: Digest of the public key, 32 bytes.
         digest: SHA-256 of the ciphertext's bytes.
+        beside: `beside_digest` of a second ciphertext for numbers about the vector, or `NOTHING_BESIDE`.
         signature: Ed25519 over all of the above.
     """
 
@@ -61,11 +74,12 @@ class Commitment:
     context0: bytes
     key: bytes
     digest: bytes
+    beside: bytes = NOTHING_BESIDE
     signature: bytes
 
     def signed(self) -> bytes:
         """What the signature covers."""
-        return label(b"commitment", self.context0, self.client.encode(), self.key, self.digest)
+        return label(b"commitment", self.context0, self.client.encode(), self.key, self.digest, self.beside)
 
     def encode(self) -> bytes:
         """The one byte form, which `decode` reads."""
@@ -223,15 +237,16 @@ def _decoded(data: bytes, kind: int, what: str, read: Callable[[Reader], T]) -> 
 
 def _write_commitment(out: Writer, message: Commitment) -> None:
     out.text(message.client)
-    for part in (message.context0, message.key, message.digest, message.signature):
+    for part in (message.context0, message.key, message.digest, message.beside, message.signature):
         out.fixed(part)
 
 
 def _read_commitment(source: Reader) -> Commitment:
     client = _client(source)
-    context0, key, digest = (source.fixed(DIGEST_SIZE, name) for name in ("the context", "the key", "the digest"))
+    names = ("the context", "the key", "the digest", "the second digest")
+    context0, key, digest, beside = (source.fixed(DIGEST_SIZE, name) for name in names)
     signature = source.fixed(SIGNATURE_SIZE, "the signature")
-    return Commitment(client=client, context0=context0, key=key, digest=digest, signature=signature)
+    return Commitment(client=client, context0=context0, key=key, digest=digest, beside=beside, signature=signature)
 
 
 def _write_list(out: Writer, message: CommitmentList) -> None:
@@ -347,6 +362,7 @@ def holds_parcel(data: bytes) -> bool:
 __all__ = [
     "DIGEST_SIZE",
     "MASKED_INSIDE",
+    "NOTHING_BESIDE",
     "PAD_SIZE",
     "Commitment",
     "CommitmentList",
@@ -354,6 +370,7 @@ __all__ = [
     "Parcel",
     "SealedInput",
     "SumRequest",
+    "beside_digest",
     "holds_parcel",
     "label",
 ]

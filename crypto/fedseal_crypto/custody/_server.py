@@ -8,7 +8,7 @@ Rules it keeps: a message is checked completely before anything changes; a repea
 nothing, a different second one is refused; the same messages and closings give the same state.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import final
 
@@ -72,6 +72,7 @@ class SealedServer:
         self._parcels: dict[ClientId, Parcel] = {}
         self._gone: frozenset[ClientId] = frozenset()
         self._list: CommitmentList | None = None
+        self._left_out: frozenset[ClientId] = frozenset()
         self._result: RingSum | None = None
 
     @property
@@ -200,8 +201,25 @@ class SealedServer:
         self._step = self._after(ServerEvent.FAIL)
         self._parcels.clear()
 
+    def leave_out(self, clients: Collection[ClientId]) -> None:
+        """Take members out of the sum before it is asked for; leaving the same ones out again changes nothing.
+
+        Raises:
+            CallOutOfOrder: The attempt is not done.
+            RoundFailed: Fewer would remain than a sum must have; nothing changed.
+        """
+        remaining = len(self._parcels.keys() - set(clients))
+        if self._step is not Step.DONE:
+            raise CallOutOfOrder(f"nobody can be left out in step {self._step}.")
+        needed = self.parameters.smallest_sum
+        if remaining < needed:
+            sentence = f"{remaining} contributions would remain in the sum; {needed} are needed."
+            raise RoundFailed(sentence, step=self._step, present=remaining, needed=needed)
+        self._left_out = frozenset(clients)
+        self._finish()
+
     def _finish(self) -> None:
-        survivors = tuple(sorted(self._parcels))
+        survivors = tuple(sorted(self._parcels.keys() - self._left_out))
         pads = [(client, self._parcels[client].pad) for client in survivors]
         words = pads_taken(RingVector.zeros(self.parameters), pads, context0=self._statements.context0)
         dropped = tuple(sorted(frozenset(self.parameters.roster) - frozenset(survivors)))

@@ -56,12 +56,15 @@ from fedseal_crypto.homomorphic._parameters import (
     parameters_for_sums,
     parameters_named,
 )
-from fedseal_crypto.homomorphic._reals import RealAdder, RealPlan, decrypt_real_sum, encrypt_reals
+from fedseal_crypto.homomorphic._reals import RealAdder, RealPlan, check_reals, decrypt_real_sum, encrypt_reals
 from fedseal_crypto.homomorphic._scalars import (
     EvaluationContext,
     Operation,
     decrypt_scalar,
+    operand_digest,
+    scalar_bytes,
     scalar_content,
+    scalar_content_of,
     scalar_error_bound,
 )
 from fedseal_crypto.homomorphic._slots import SlotPlan, lift_masks, plan_slots
@@ -113,6 +116,7 @@ __all__ = [
     "WrongSize",
     "bundle_header",
     "check_bundle",
+    "check_reals",
     "decrypt_real_sum",
     "decrypt_scalar",
     "encrypt_reals",
@@ -122,11 +126,14 @@ __all__ = [
     "lift_masks",
     "new_key_file",
     "open_share",
+    "operand_digest",
     "parameters_for_sums",
     "parameters_named",
     "plan_slots",
     "reassemble_key",
+    "scalar_bytes",
     "scalar_content",
+    "scalar_content_of",
     "scalar_error_bound",
     "seal_key",
     "sealed_facts",

@@ -154,6 +154,19 @@ def encrypt_reals(values: NDArray[Any], *, plan: RealPlan, public: PublicContext
     return b"".join([header.to_bytes(), *(write_chunk(library.encrypt(chunk), plan.parameters) for chunk in chunks)])
 
 
+def check_reals(bundle: Bytes, *, plan: RealPlan, public: PublicContext) -> None:
+    """Make every check that `RealAdder.add` makes on one contribution, and nothing else.
+
+    Raises:
+        CiphertextRefused: One of its classes.
+    """
+    header = plan.header(public, addends=1)
+    check_header(bundle, header)
+    scratch = new_chunk(header.parameters)
+    for index in range(header.chunks):
+        read_chunk(bundle, index, header.parameters, scratch)
+
+
 def norm_gain(norm: float) -> float:
     """The power of two that brings `norm` to between 64, excluded, and 128."""
     return math.ldexp(1.0, PRODUCT_BITS - math.ceil(math.log2(norm)))

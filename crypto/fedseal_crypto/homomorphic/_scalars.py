@@ -8,8 +8,8 @@ Ciphertexts are multiplied chunk by chunk and added, and the slots of the one re
 rotation for every chunk costs ten times as much. Nothing is rescaled: the product keeps the square of the scale,
 which the modulus has room for, so the error stays that of the inputs, and one prime less is needed.
 
-All operations are deterministic: whoever has the same ciphertexts and evaluation keys gets the same bytes, so the
-custodian can recompute what it is asked to decrypt. The content digest binds operation and operands.
+All operations are deterministic: whoever has the same ciphertexts and evaluation keys gets the same bytes. The content
+digest binds operation and operands; it is in a header that whoever computes the scalar writes.
 
 The noise that a decrypted inner product needs depends on the norms of both vectors. A node that encrypts a larger
 vector than it may shows in its squared norm, which is then not released; so ask for squared norms first. All
@@ -22,6 +22,7 @@ import hashlib
 import math
 import os
 import struct
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any, final
 
@@ -34,6 +35,7 @@ from fedseal_crypto.homomorphic._contexts import EVALUATION_MAGIC, PublicContext
 from fedseal_crypto.homomorphic._errors import ContextRefused, DecryptionInconsistent
 from fedseal_crypto.homomorphic._flooding import Entropy, Flooding, gaussians, scalar_error
 from fedseal_crypto.homomorphic._frames import (
+    HEADER_BYTES,
     BundleHeader,
     Bytes,
     Kind,
@@ -60,7 +62,7 @@ class Operation(IntEnum):
 
 
 def scalar_error_bound(
-    operation: Operation, plan: RealPlan, flooding: Flooding, public_vector: NDArray[Any] | None = None
+    operation: Operation, plan: RealPlan, flooding: Flooding, public_vector: NDArray[Any] | float | None = None
 ) -> float:
     """What a decrypted scalar is off by at most, in absolute terms, except with probability 2^-40.
 
@@ -68,7 +70,7 @@ def scalar_error_bound(
     what a cosine is measured in, it is of the order of 1e-5.
     """
     error = _error(operation, plan, public_vector)
-    other = plan.norm if public_vector is None else float(np.linalg.norm(public_vector))
+    other = _other_norm(plan, public_vector)
     # The encoding of a public vector is rounded too, by 14 standard deviations at most; that is not secret.
     step = norm_gain(other) * 2.0**plan.parameters.scale_bits
     rounding = 14 * plan.norm * math.sqrt(plan.parameters.degree / 12) / step
@@ -192,6 +194,21 @@ def scalar_content(operation: Operation, plan: RealPlan, *operands: Bytes | NDAr
     return _content(operation, plan, *flat)
 
 
+def scalar_content_of(operation: Operation, plan: RealPlan, *operands: bytes) -> bytes:
+    """`scalar_content` for a custodian that has no operands, only the SHA-256 of each."""
+    return _content_of(operation, plan, operands)
+
+
+def operand_digest(plan: RealPlan, vector: NDArray[Any]) -> bytes:
+    """The SHA-256 by which `scalar_content_of` names a public vector."""
+    return hashlib.sha256(plan.chunked(vector).tobytes()).digest()
+
+
+def scalar_bytes(plan: RealPlan) -> int:
+    """Exact size of one encrypted scalar."""
+    return HEADER_BYTES + plan.parameters.chunk_bytes
+
+
 def decrypt_scalar(  # noqa: PLR0913  # each is a fact of its own, and entropy is for tests
     secret: SecretContext,
     bundle: Bytes,
@@ -200,7 +217,7 @@ def decrypt_scalar(  # noqa: PLR0913  # each is a fact of its own, and entropy i
     content: bytes,
     plan: RealPlan,
     flooding: Flooding,
-    public_vector: NDArray[Any] | None = None,
+    public_vector: NDArray[Any] | float | None = None,
     entropy: Entropy = os.urandom,
 ) -> float:
     """The number, flooded; off by at most `scalar_error_bound`.
@@ -212,7 +229,7 @@ def decrypt_scalar(  # noqa: PLR0913  # each is a fact of its own, and entropy i
         content: From `scalar_content`, over the operands that the nodes signed.
         plan: Of the vectors.
         flooding: Of the job; this is one of its decryptions.
-        public_vector: Of an inner product with one; its norm decides how much noise is needed.
+        public_vector: Of an inner product with one, or its Euclidean norm, which decides how much noise is needed.
         entropy: Where the noise comes from; the operating system outside of tests.
 
     Raises:
@@ -225,7 +242,7 @@ def decrypt_scalar(  # noqa: PLR0913  # each is a fact of its own, and entropy i
     check_header(bundle, _header(secret.public, content, plan))
     chunk = new_chunk(parameters)
     read_chunk(bundle, 0, parameters, chunk)
-    other = plan.norm if public_vector is None else float(np.linalg.norm(public_vector))
+    other = _other_norm(plan, public_vector)
     gain = plan.gain * norm_gain(other)
     deviation = gain * flooding.deviation(_error(operation, plan, public_vector))
     # The same in every slot, as is the number itself; only the first slot is looked at.
@@ -240,7 +257,13 @@ def decrypt_scalar(  # noqa: PLR0913  # each is a fact of its own, and entropy i
     return value
 
 
-def _error(operation: Operation, plan: RealPlan, public_vector: NDArray[Any] | None) -> float:
+def _other_norm(plan: RealPlan, public_vector: NDArray[Any] | float | None) -> float:
+    if public_vector is None:
+        return plan.norm
+    return public_vector if isinstance(public_vector, float) else float(np.linalg.norm(public_vector))
+
+
+def _error(operation: Operation, plan: RealPlan, public_vector: NDArray[Any] | float | None) -> float:
     """T of `_flooding`, in the unit of the number.
 
     Raises:
@@ -248,15 +271,17 @@ def _error(operation: Operation, plan: RealPlan, public_vector: NDArray[Any] | N
     """
     if (operation is Operation.INNER_PRODUCT_WITH_PUBLIC) != (public_vector is not None):
         raise MisuseError("a public vector belongs to inner products with one, and to nothing else.")
-    weight = 2 * plan.norm if public_vector is None else float(np.linalg.norm(public_vector))
+    weight = 2 * plan.norm if public_vector is None else _other_norm(plan, public_vector)
     return scalar_error(plan.parameters, weight) / plan.gain
 
 
 def _content(operation: Operation, plan: RealPlan, *operands: Bytes) -> bytes:
-    digest = hashlib.sha256(_CONTENT + struct.pack(">BQdd", operation, plan.length, plan.largest, plan.norm))
-    for operand in operands:
-        digest.update(hashlib.sha256(operand).digest())
-    return digest.digest()
+    return _content_of(operation, plan, [hashlib.sha256(operand).digest() for operand in operands])
+
+
+def _content_of(operation: Operation, plan: RealPlan, operands: Sequence[bytes]) -> bytes:
+    facts = struct.pack(">BQdd", operation, plan.length, plan.largest, plan.norm)
+    return hashlib.sha256(_CONTENT + facts + b"".join(operands)).digest()
 
 
 def _header(public: PublicContext, content: bytes, plan: RealPlan) -> BundleHeader:

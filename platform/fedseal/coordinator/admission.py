@@ -19,6 +19,7 @@ from fedseal.errors import PeerFault, RefusalError, SetupError
 from fedseal.installed import AVAILABLE_PROTECTIONS, installed_offer
 from fedseal.learning import choice_digest
 from fedseal.methods import programme, programme_statement
+from fedseal.protection.scalars import scalars_missing
 from fedseal.trust import Trust
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal_crypto.certificates import Party
@@ -138,6 +139,7 @@ class Admission:
             )
             raise RefusalError(sentence)
         learned = _disclosed(document)
+        _require_means(document)
         if learned > document.disclosure:
             sentence = (
                 f"the job declares that the coordinator learns {document.disclosure.name}, but its method "
@@ -280,6 +282,17 @@ def _disclosed(document: JobDocument) -> Disclosure:
         return programme_statement(programme(document)).level
     except SetupError as error:
         raise RefusalError(str(error)) from error
+
+
+def _require_means(document: JobDocument) -> None:
+    """Scalars need a protection that can open them.
+
+    Raises:
+        RefusalError: the job's cannot.
+    """
+    reason = scalars_missing(document)
+    if reason:
+        raise RefusalError(reason)
 
 
 def _minimum(document: JobDocument) -> int:

@@ -55,5 +55,15 @@ class SumDelivered:
     opened: Path
 
 
-JobCustodyEvent = CustodianDeclined | KeyPublished | SumDelivered
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalarsDelivered:
+    """A custodian opened numbers about single contributions: its signed statement of each node."""
+
+    custodian: str
+    job: Digest
+    address: RoundAddress
+    statements: tuple[bytes, ...]
+
+
+JobCustodyEvent = CustodianDeclined | KeyPublished | SumDelivered | ScalarsDelivered
 """What concerns one job."""

@@ -1,6 +1,6 @@
 """What the coordinator writes about keys and opened sums: each a transaction with its audit entry."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -35,21 +35,26 @@ class CustodyLedger:
         """
         return self._ledger.artefacts.get(file)
 
-    def store_key(self, custodian: str, key: JobKey, statement: bytes, public: bytes, *, now: datetime) -> JobKeyRow:
+    def store_key(
+        self, custodian: str, key: JobKey, statement: bytes, files: Sequence[bytes], *, now: datetime
+    ) -> JobKeyRow:
         """Store the key of a job; storing it again changes nothing.
 
         Raises:
             KeyConflict: the job has another key.
         """
-        file = self._ledger.artefacts.put(public)
+        stored = [(self._ledger.artefacts.put(item), len(item)) for item in files]
         envelope = self._ledger.artefacts.put(statement)
 
         def work(session: Session) -> None:
             row = JobKeyRow(job=key.job, custodian=custodian, digest=key.key, statement=statement, at=now)
             if not custody.store_job_key(session, row):
                 return
-            runs.add_artefact(session, runs.ArtefactRow(job=key.job, kind=PUBLIC_KEY, digest=file, size=len(public)))
-            details = {"key": key.key, "file": file, "parameters": key.parameters, "statement": envelope}
+            for digest, size in stored:
+                runs.add_artefact(session, runs.ArtefactRow(job=key.job, kind=PUBLIC_KEY, digest=digest, size=size))
+            details = {"key": key.key, "file": key.file, "parameters": key.parameters, "statement": envelope}
+            if key.scalars is not None:
+                details["scalar_key"] = key.scalars.key
             self._note(session, now, "key.received", f"custodian/{custodian}", key.job, details)
 
         self._ledger.database.run("custody.key", work)
@@ -109,6 +114,36 @@ class CustodyLedger:
             self._note(session, now, "sum.opened", f"custodian/{custodian}", address.job, details)
 
         self._ledger.database.run("custody.sum.opened", work)
+
+    def scalars_asked(self, address: RoundAddress, request: str, members: Sequence[str], *, now: datetime) -> None:
+        """Note that the custodian is asked to open numbers about single contributions."""
+        details = {**_where(address), "request": request, "members": list(members)}
+
+        def work(session: Session) -> None:
+            self._note(session, now, "scalars.requested", self._ledger.member.label, address.job, details)
+
+        self._ledger.database.run("custody.scalars.ask", work)
+
+    def scalars_opened(
+        self, custodian: str, address: RoundAddress, opened: Mapping[str, bytes], *, now: datetime
+    ) -> None:
+        """Note what the custodian opened: the digest of its signed statement about each node."""
+        statements = {node: self._ledger.artefacts.put(statement) for node, statement in sorted(opened.items())}
+        details = {**_where(address), "statements": statements}
+
+        def work(session: Session) -> None:
+            self._note(session, now, "scalars.opened", f"custodian/{custodian}", address.job, details)
+
+        self._ledger.database.run("custody.scalars.opened", work)
+
+    def judged(self, address: RoundAddress, reasons: Mapping[str, str], *, now: datetime) -> None:
+        """Note whom the method leaves out of the sum, and why."""
+        details = {**_where(address), "left_out": {node: fitted(text) for node, text in sorted(reasons.items())}}
+
+        def work(session: Session) -> None:
+            self._note(session, now, "contributions.judged", self._ledger.member.label, address.job, details)
+
+        self._ledger.database.run("custody.judged", work)
 
     def _note(
         self, session: Session, now: datetime, kind: str, actor: str, job: str, details: Mapping[str, object]

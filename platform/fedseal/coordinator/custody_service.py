@@ -11,6 +11,7 @@ from fedseal.coordinator.custody_events import (
     CustodianDeclined,
     CustodianLeft,
     KeyPublished,
+    ScalarsDelivered,
     SumDelivered,
 )
 from fedseal.coordinator.custody_roll import CustodianSession
@@ -136,6 +137,20 @@ class CustodyService(rpc.CustodyServicer):
             self._engine.call(event)
         finally:
             target.unlink(missing_ok=True)
+        return pb.CustodyReceipt(note="stored")
+
+    @guarded
+    def DeliverScalars(self, request: pb.ScalarDelivery, context: grpc.ServicerContext) -> pb.CustodyReceipt:  # noqa: N802 - gRPC's name
+        """Take the signed statements of opened scalars."""
+        custodian = str(self._door.admit(context, Operation.CUSTODY_ANSWER).name)
+        address = address_from_wire(request.address)
+        if not 0 < len(request.statements) <= limits.ROSTER_MEMBERS:
+            sentence = f"{address}: opened scalars come with one statement of each node"
+            raise PeerFault(sentence)
+        statements = tuple(_statement(item) for item in request.statements)
+        self._engine.call(
+            ScalarsDelivered(custodian=custodian, job=address.job, address=address, statements=statements)
+        )
         return pb.CustodyReceipt(note="stored")
 
     def _target(self, custodian: str) -> Path:

@@ -22,18 +22,21 @@ import structlog
 from fedseal.coordinator.active_round import ActiveRound
 from fedseal.coordinator.attendance import Attendance, Session
 from fedseal.coordinator.config import CoordinatorSettings
-from fedseal.coordinator.custody_events import CustodianDeclined, JobCustodyEvent, SumDelivered
+from fedseal.coordinator.custody_events import CustodianDeclined, JobCustodyEvent, ScalarsDelivered, SumDelivered
+from fedseal.coordinator.custody_ledger import CustodyLedger
 from fedseal.coordinator.custody_roll import CustodianRoll
 from fedseal.coordinator.gathering import Gathering
 from fedseal.coordinator.hub import EventHub
 from fedseal.coordinator.intake import ContributionArrived, MessageReported, RoundRefused
 from fedseal.coordinator.job_custody import JobCustody, custody_end
 from fedseal.coordinator.job_run import JobRun, OpenedRound
+from fedseal.coordinator.job_scalars import JobScalars
 from fedseal.coordinator.ledger import EndedAttempt, JobState, Ledger, StoredJob
 from fedseal.coordinator.round_driver import RoundDriver
 from fedseal.coordinator.sealed_round import SealedRound
 from fedseal.coordinator.strictest import CommonPolicies, no_common_policies
 from fedseal.errors import PlatformError, RefusalError
+from fedseal.methods.judging import Judgement
 from fedseal.rounds import RoundAddress
 from fedseal.trust import Trust
 from fedseal.wire._generated import coordination_pb2 as pb
@@ -91,7 +94,9 @@ class JobDesk:
         self._pause_until: datetime | None = None
         self._last_end: pb.Instruction | None = None
         self._custody = JobCustody(stored, around, now=now) if stored.document.protection.has_custodian else None
-        run.key = None if self._custody is None else self._custody.key_digest
+        self._scalars = None if self._custody is None else JobScalars(self._custody, around)
+        self._judgement: tuple[RoundAddress, Judgement] | None = None
+        self._take_keys()
 
     @classmethod
     def load(cls, digest: Digest, around: Surroundings, *, now: datetime) -> "JobDesk":
@@ -126,6 +131,7 @@ class JobDesk:
         if session.node not in self._answers:
             session.send(pb.Instruction(job_offer=pb.JobOffer(job=self.digest, document=self._stored.envelope)))
             return
+        self._hand_scalars(session)
         if self._last_end is not None:
             session.send(self._last_end)
         active = self._active
@@ -202,19 +208,27 @@ class JobDesk:
         custody = self._require_custody()
         if isinstance(event, SumDelivered):
             custody.deliver(event, self._require_sealed(event.address), now=now)
+        elif isinstance(event, ScalarsDelivered):
+            self._require_scalars().deliver(event, self._require_sealed(event.address), now=now)
         elif isinstance(event, CustodianDeclined) and event.address is not None:
             active = self._require_sealed(event.address)
-            reason = custody.declined_sum(event, active, now=now)
+            if self._require_scalars().pending(event.address):
+                reason = self._require_scalars().declined(event, now=now)
+            else:
+                reason = custody.declined_sum(event, active, now=now)
             if reason:
                 self._fail_round(active, reason, now)
         else:
             custody.take(event, now=now)
-            self._run.key = custody.key_digest
+            self._take_keys()
             self._publish("custodian", text=f"{custody.name} answered")
 
     def ciphertext(self, custodian: str, address: RoundAddress, member: str) -> Path:
         """The file of one ciphertext of the sum that the custodian is asked to open."""
         active = self._require_sealed(address)
+        if not member:  # the encrypted scalars are one file
+            self._require_scalars().require_fetchable(custodian, address)
+            return active.scalar_file
         self._require_custody().require_fetchable(custodian, address, active)
         return active.ciphertext(member)
 
@@ -223,6 +237,16 @@ class JobDesk:
         active = self._require_sealed(address)
         self._require_custody().require_fetchable(custodian, address, active)
         return active.opened.layout.wire_bytes
+
+    def _take_keys(self) -> None:
+        if self._custody is not None:
+            self._run.key, self._run.scalar_key = self._custody.key_digest, self._custody.scalar_key
+
+    def _require_scalars(self) -> JobScalars:
+        if self._scalars is None:
+            sentence = f"job {self.digest[:12]} has no custodian"
+            raise RefusalError(sentence)
+        return self._scalars
 
     def _require_custody(self) -> JobCustody:
         if self._custody is None:
@@ -318,10 +342,35 @@ class JobDesk:
         """The sum; None while the custodian has not opened it."""
         if self._custody is None or not isinstance(active, SealedRound):
             return active.driver.result
+        if active.opened.scalars is not None and not self._judged(active, now):
+            return None
         opened = self._custody.opened_sum(active, now=now)
         if opened is None:
             self._custody.ask(active, now=now)
         return opened
+
+    def _judged(self, active: SealedRound, now: datetime) -> bool:
+        """Leave out whom the method does not accept; false while the custodian has not opened its scalars."""
+        address, scalars = active.opened.plan.address, self._require_scalars()
+        if self._judgement is not None and self._judgement[0] == address:
+            return True
+        numbers = scalars.numbers(active, now=now)
+        if numbers is None:
+            return False
+        for session in self._members_present(active):
+            self._hand_scalars(session)
+        judgement = self._run.judge(numbers)
+        CustodyLedger(self._around.ledger).judged(address, judgement.reasons, now=now)
+        active.leave_out([ClientId(node) for node in judgement.reasons])
+        self._judgement = (address, judgement)
+        for node, reason in sorted(judgement.reasons.items()):
+            self._publish("left_out", node=node, text=f"{node} is left out: {reason}")
+        return True
+
+    def _hand_scalars(self, session: Session) -> None:
+        own = None if self._scalars is None else self._scalars.own(session.node)
+        if own is not None:
+            session.send(own)
 
     # -- rounds ----------------------------------------------------------------------------------------
 
@@ -352,7 +401,8 @@ class JobDesk:
         driver = RoundDriver(opened.plan, now=now, patience=patience)
         if self._custody is None:
             return ActiveRound(opened, driver, spool, log_size)
-        return SealedRound(opened, driver, spool, log_size, public=self._custody.public)
+        custody = self._custody
+        return SealedRound(opened, driver, spool, log_size, public=custody.public, scalars=custody.scalar_public)
 
     def _instruct(self, active: ActiveRound, session: Session) -> None:
         """Send what ``session`` needs for the current step."""
@@ -385,7 +435,7 @@ class JobDesk:
     def _complete_round(self, active: ActiveRound, result: RingSum, now: datetime) -> None:
         members = len(active.opened.plan.parameters.roster)
         figures = {
-            **self._run.absorb(result, active.opened.layout),
+            **self._run.absorb(result, active.opened.layout, self._judgement_of(active)),
             # keys, shares, signatures and masked vectors of all members, divided by their number
             BYTES_FIGURE: active.received / members,
         }
@@ -398,6 +448,11 @@ class JobDesk:
             address=active.opened.plan.address,
         )
         self._gathering.completed(frozenset(str(item) for item in result.survivors), now=now)
+
+    def _judgement_of(self, active: ActiveRound) -> Judgement | None:
+        if self._judgement is None or self._judgement[0] != active.opened.plan.address:
+            return None
+        return self._judgement[1]
 
     def _fail_round(self, active: ActiveRound, reason: str, now: datetime) -> None:
         self._around.ledger.fail_round(active.opened.plan.address, reason, now=now)

@@ -27,6 +27,7 @@ from fedseal.coordinator.custody_events import (
     CustodianDeclined,
     CustodianLeft,
     KeyPublished,
+    ScalarsDelivered,
     SumDelivered,
 )
 from fedseal.coordinator.custody_roll import CustodianSession
@@ -299,7 +300,7 @@ class Engine:
                 self._custodian_arrived(custodian)
             case CustodianLeft(custodian):
                 self._surroundings.custodians.leave(custodian)
-            case CustodianDeclined() | KeyPublished() | SumDelivered():
+            case CustodianDeclined() | KeyPublished() | SumDelivered() | ScalarsDelivered():
                 desk = self._desk(event.job)
                 self._guarding(desk, lambda: desk.custody_event(event, now=self._clock()))
             case StopAsked():

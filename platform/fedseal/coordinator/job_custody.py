@@ -20,13 +20,15 @@ from fedseal.coordinator.custody_ledger import CustodyLedger
 from fedseal.coordinator.ledger import StoredJob
 from fedseal.coordinator.sealed_round import SealedRound
 from fedseal.errors import PeerFault, RefusalError
+from fedseal.methods import programme
 from fedseal.protection import JobKey, Judge, OpenedSum, job_parameters, read_key_statement, read_sum_statement
+from fedseal.protection.scalars import names_of, scalar_parameters
 from fedseal.rounds import RoundAddress
 from fedseal.wire._generated import coordination_pb2, custody_pb2
 from fedseal.wire.custody import address_to_wire
 from fedseal_crypto.digests import Digest, sha256_hex
 from fedseal_crypto.encoding import RingVector
-from fedseal_crypto.homomorphic import PublicContext, lift_masks
+from fedseal_crypto.homomorphic import EvaluationContext, PublicContext, lift_masks
 from fedseal_crypto.masking import RingSum
 
 if TYPE_CHECKING:
@@ -62,6 +64,8 @@ class JobCustody:
         self._key: JobKey | None = None
         self._statement = b""
         self._public: PublicContext | None = None
+        self._scalar_public: PublicContext | None = None
+        self._evaluation: EvaluationContext | None = None
         row = self._ledger.job_key(stored.digest)
         if row is not None:
             self._take_key(row.statement, None, now)
@@ -136,16 +140,41 @@ class JobCustody:
             if getattr(key, field) != value:
                 sentence = f"{self.name} stated a key for another {field} than this job's"
                 raise PeerFault(sentence)
-        data = self._ledger.public_key(key.file) if public is None else public
-        if sha256_hex(data) != key.file:
-            sentence = f"{self.name} sent another public key than it signed"
+        has_scalars = any(names_of(stage.method) for stage in programme(self._stored.document))
+        if has_scalars != (key.scalars is not None):
+            sentence = f"{self.name} stated a key for scalars where the job has none, or none where it has some"
             raise PeerFault(sentence)
+        files = self._files(key, public)
+        data = files[0]
         parameters = job_parameters(self._stored.document)
         context = PublicContext.from_bytes(data, parameters=parameters, key_digest=Digest(key.key))
+        scalars = None
+        if key.scalars is not None:
+            scalar_key = Digest(key.scalars.key)
+            scalars = PublicContext.from_bytes(files[1], parameters=scalar_parameters(), key_digest=scalar_key)
         if public is not None:
-            self._ledger.store_key(self.name, key, statement, public, now=now)
+            self._ledger.store_key(self.name, key, statement, files, now=now)
+        self._scalar_public = scalars
         self._key, self._statement, self._public = key, statement, context
         self._told, self._waiting_since = None, now
+
+    def _files(self, key: JobKey, published: bytes | None) -> tuple[bytes, ...]:
+        """Public key, and of a job with scalars the second one and its evaluation keys, each as it was signed."""
+        digests = [key.file]
+        if key.scalars is not None:
+            digests += [key.scalars.file, key.scalars.evaluation]
+        if published is None:
+            return tuple(self._ledger.public_key(digest) for digest in digests)
+        ends = [len(published)]
+        if key.scalars is not None:
+            second = len(published) - key.scalars.evaluation_size
+            ends = [second - key.scalars.size, second, len(published)]
+        starts = [0, *ends[:-1]]
+        files = tuple(published[start:end] for start, end in zip(starts, ends, strict=True))
+        if ends[0] <= 0 or [sha256_hex(item) for item in files] != digests:
+            sentence = f"{self.name} sent another public key than it signed"
+            raise PeerFault(sentence)
+        return files
 
     def decorate(self, start: coordination_pb2.RoundStart) -> None:
         """Add the key to what begins a round at a node."""
@@ -154,6 +183,36 @@ class JobCustody:
         start.key_statement = self._statement
         start.key_digest = self._key.file
         start.key_size = self._around.ledger.artefacts.path(self._key.file).stat().st_size
+
+    @property
+    def scalar_key(self) -> str:
+        """Digest of the job's second public key; empty if it has none."""
+        return "" if self._key is None or self._key.scalars is None else self._key.scalars.key
+
+    @property
+    def scalar_public(self) -> PublicContext | None:
+        """The job's second public key, where its method has scalars."""
+        return self._scalar_public
+
+    def evaluation(self) -> EvaluationContext:
+        """The keys for products and rotations, read once.
+
+        Raises:
+            RefusalError: the job has none.
+        """
+        if self._evaluation is None:
+            key = None if self._key is None else self._key.scalars
+            if key is None or self._scalar_public is None:
+                sentence = f"{self.name} has made no key for scalars for this job"
+                raise RefusalError(sentence)
+            data = self._ledger.public_key(key.evaluation)
+            digest = Digest(key.evaluation)
+            self._evaluation = EvaluationContext.from_bytes(data, public=self._scalar_public, digest=digest)
+        return self._evaluation
+
+    def judge(self, now: datetime) -> Judge:
+        """Whom the custodian's statements are checked against."""
+        return self._judge(now)
 
     # -- a sum -------------------------------------------------------------------------------------------
 

@@ -22,8 +22,10 @@ from fedseal.methods import (
     programme,
     stage_plan,
 )
+from fedseal.methods.judging import Judgement, JudgingMethod, Numbers, ScalarsAsked, require_accepted, scalars_of
 from fedseal.plans import plan_digest
 from fedseal.protection import round_layout
+from fedseal.protection.scalars import ScalarTerms, make_terms
 from fedseal.rounds import RoundAddress
 from fedseal_crypto.digests import Digest
 from fedseal_crypto.encoding import Layout, VectorSpec
@@ -57,6 +59,14 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoundScalars:
+    """The numbers about single contributions that a round's method asks for, and their agreed form."""
+
+    asked: ScalarsAsked
+    terms: ScalarTerms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedRound:
     """A round about to begin."""
 
@@ -66,11 +76,13 @@ class OpenedRound:
     broadcast_digest: Digest
     specs: tuple[VectorSpec, ...] = ()
     slots: SlotPlan | None = None
+    scalars: RoundScalars | None = None
 
     @property
     def upload_bytes(self) -> int:
-        """Exact size of what one node uploads."""
-        return self.layout.wire_bytes if self.slots is None else self.slots.bundle_bytes
+        """Exact size of what one node uploads: its vector, and the second ciphertext where there are scalars."""
+        vector = self.layout.wire_bytes if self.slots is None else self.slots.bundle_bytes
+        return vector if self.scalars is None else vector + self.scalars.terms.plan.bundle_bytes
 
 
 class JobRun:
@@ -94,6 +106,7 @@ class JobRun:
         self._federation = federation
         self.schema_digest = schema_digest
         self.key: Digest | None = None
+        self.scalar_key = ""
         self.progress = progress or replace(self._enter(Progress(), 0), attempt=attempt)
 
     @property
@@ -177,15 +190,38 @@ class JobRun:
             broadcast_digest=broadcast_digest,
             specs=made.specs,
             slots=made.slots,
+            scalars=self.scalars(),
         )
 
-    def absorb(self, result: RingSum, layout: Layout) -> Mapping[str, float]:
+    def scalars(self) -> RoundScalars | None:
+        """The numbers of the next round; None for a method that needs only sums."""
+        plan, method = self.plan(), self.stage.method
+        asked = scalars_of(method, plan, method.broadcast(plan, self.progress.state))
+        if asked is None:
+            return None
+        return RoundScalars(asked=asked, terms=make_terms(asked, method=method, plan=plan, key=self.scalar_key))
+
+    def judge(self, numbers: Mapping[str, Numbers]) -> Judgement:
+        """Who enters the sum of the round under way, by the method.
+
+        Raises:
+            PeerFault: fewer than a sum must have.
+        """
+        method = self.stage.method
+        if not isinstance(method, JudgingMethod):
+            return Judgement(accepted=frozenset(numbers), reasons={}, state=self.progress.state)
+        judgement = method.judge(self.plan(), self.progress.state, numbers)
+        require_accepted(judgement, self.minimum_cohort)
+        return judgement
+
+    def absorb(self, result: RingSum, layout: Layout, judgement: Judgement | None = None) -> Mapping[str, float]:
         """Turn a sum into the method's next state and advance; returns the published figures of the round."""
         plan = self.plan()
         method = self.stage.method
         values = layout.decode(result.words, count=len(result.survivors))
         total = CohortSum(values=values, cohort=len(result.survivors))
-        state = method.aggregate(plan, self.progress.state, total)
+        before = self.progress.state if judgement is None else judgement.state
+        state = method.aggregate(plan, before, total)
         figures = method.summary(plan, state)
         advanced = replace(self.progress, round=self.progress.round + 1, attempt=0, state=state)
         if advanced.round == self.stage.rounds:

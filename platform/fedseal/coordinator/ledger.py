@@ -597,6 +597,7 @@ class Ledger:
             broadcast_digest=Digest(row.broadcast),
             specs=made.specs,
             slots=made.slots,
+            scalars=run.scalars(),
         )
 
     def _links_of(self, nodes: Sequence[str]) -> dict[str, object]:

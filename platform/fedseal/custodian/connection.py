@@ -109,6 +109,10 @@ class CustodyConnection:
 
         self._persist(lambda: self._stub.DeliverSum(parts(), timeout=_TRANSFER_SECONDS))
 
+    def deliver_scalars(self, delivery: pb.ScalarDelivery) -> None:
+        """Deliver the signed statements of opened scalars."""
+        self._persist(lambda: self._stub.DeliverScalars(delivery, timeout=_TRANSFER_SECONDS))
+
     @property
     def _name(self) -> str:
         return f"the coordinator at {self._address}"

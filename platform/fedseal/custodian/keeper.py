@@ -22,11 +22,14 @@ import structlog
 from fedseal.custodian.config import CustodianSettings
 from fedseal.custodian.ledger import CustodianLedger
 from fedseal.custodian.opening import Asked, Rules, add_signed, check_asked, served_job
+from fedseal.custodian.scalars import AskedScalars, check_scalars, open_scalars
 from fedseal.custodian.vault import KeyLocked, Vault
 from fedseal.documents import SignedJob, read_job
 from fedseal.errors import PeerFault, PlatformError, RefusalError, RemoteError
 from fedseal.foreign import fitted
-from fedseal.protection import JobKey, OpenedSum, job_parameters, sign_key_statement, sign_sum_statement
+from fedseal.methods import programme
+from fedseal.protection import JobKey, OpenedSum, ScalarKey, job_parameters, sign_key_statement, sign_sum_statement
+from fedseal.protection.scalars import names_of, scalar_parameters, sign_scalars
 from fedseal.rounds import RoundAddress
 from fedseal.trust import Clock, Trust
 from fedseal.wire import chunks
@@ -36,7 +39,7 @@ from fedseal.wire.limits import DOCUMENT_BYTES, REVOCATION_BYTES
 from fedseal_crypto.digests import parse_digest, sha256_hex
 from fedseal_crypto.errors import CryptoError
 from fedseal_crypto.identity import IdentityKey, PartyKind
-from fedseal_governance.custody import ServedState, SumRefused
+from fedseal_governance.custody import OpenedScalarsRow, ServedState, SumRefused
 from fedseal_governance.errors import GovernanceError, StorageError, TamperError
 
 _log = structlog.get_logger(__name__)
@@ -64,6 +67,10 @@ class Outbox(Protocol):
 
     def deliver_sum(self, header: pb.SumHeader, pieces: Callable[[], Iterator[bytes]]) -> None:
         """Upload an opened sum."""
+        ...
+
+    def deliver_scalars(self, delivery: pb.ScalarDelivery) -> None:
+        """Deliver the signed statements of opened scalars."""
         ...
 
 
@@ -146,6 +153,8 @@ class Keeper:
                 self._consider(task.job_offer)
             case "open_sum":
                 self._open(task.open_sum)
+            case "open_scalars":
+                self._open_scalars(task.open_scalars)
             case "job_end":
                 self._end(task.job_end)
             case _:
@@ -207,10 +216,26 @@ class Keeper:
             key=secret.public.key_digest,
             file=sha256_hex(secret.public.to_bytes()),
             at=now.isoformat(timespec="milliseconds"),
+            scalars=self._scalar_key(signed),
         )
         envelope = sign_key_statement(statement, key=me.key, certificate_pem=me.certificate)
         me.ledger.store_key(signed, judgement, key=secret.public.key_digest, statement=envelope, now=now)
         _log.info("key made", job=signed.digest[:12], name=signed.document.job, key=secret.public.key_digest[:12])
+
+    def _scalar_key(self, signed: SignedJob) -> ScalarKey | None:
+        """Make and store the second key, if the job's method has scalars."""
+        if not any(names_of(stage.method) for stage in programme(signed.document)):
+            return None
+        secret = self._me.vault.create(signed.digest, scalar_parameters(), scalars=True)
+        public, evaluation = secret.public.to_bytes(), secret.evaluation_keys()
+        return ScalarKey(
+            parameters=secret.parameters.name,
+            key=secret.public.key_digest,
+            file=sha256_hex(public),
+            size=len(public),
+            evaluation=sha256_hex(evaluation),
+            evaluation_size=len(evaluation),
+        )
 
     def _require_served(self, signed: SignedJob) -> None:
         row = self._me.ledger.served(signed.digest)
@@ -285,6 +310,50 @@ class Keeper:
             address=address_to_wire(address), request=stored.request, statement=envelope, size=len(words)
         )
         return header, words
+
+    def _open_scalars(self, task: pb.OpenScalars) -> None:
+        address = address_from_wire(task.address)
+        try:
+            self._take_revocations(task.revocation_list)
+            delivery = self._opened_scalars(AskedScalars.from_wire(task))
+        except (StorageError, RemoteError):
+            raise
+        except _OWN_ERRORS as error:
+            self._refuse(address, error)
+            return
+        self._outbox.deliver_scalars(delivery)
+        _log.info("scalars opened", round=str(address))
+
+    def _opened_scalars(self, asked: AskedScalars) -> pb.ScalarDelivery:
+        me, address = self._me, asked.asked.address
+        served_job(address.job, me.rules)
+        secret, scalars = me.vault.secret(address.job), me.vault.scalar_secret(address.job)
+        openable = check_scalars(asked, secret.public, scalars.public, me.rules)
+        now = me.clock()
+        known = me.ledger.scalars_answered(asked.key, asked.request, openable.protection, now=now)
+        if known is not None:
+            return pb.ScalarDelivery.FromString(known)
+        opened = open_scalars(asked, scalars, self._fetch, federation=me.federation, now=now)
+        signed = [sign_scalars(item, key=me.key, certificate_pem=me.certificate) for item in opened]
+        delivery = pb.ScalarDelivery(address=address_to_wire(address), statements=signed)
+        row = OpenedScalarsRow(
+            job=address.job,
+            stage=address.stage,
+            round=address.round,
+            attempt=address.attempt,
+            request=asked.request,
+            numbers=sum(len(item.values) for item in opened),
+            answer=delivery.SerializeToString(deterministic=True),
+            at=now,
+        )
+        details = {
+            "terms": opened[0].terms,
+            "names": sorted(opened[0].values),
+            "members": [item.node for item in opened],
+            "statements": [sha256_hex(item) for item in signed],
+        }
+        me.ledger.note_scalars(row, openable.protection, key=scalars.public.key_digest, details=details)
+        return delivery
 
     def _fetch(self, address: RoundAddress, member: str, size: int) -> Path:
         target = self._me.workspace / "ciphertext.part"

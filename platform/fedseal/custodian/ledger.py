@@ -24,7 +24,7 @@ from fedseal_crypto.notes import log_origin
 from fedseal_governance import custody
 from fedseal_governance.acts import Act
 from fedseal_governance.audit import AuditLog
-from fedseal_governance.custody import ServedJobRow, ServedState, SumAsked, SumLimits
+from fedseal_governance.custody import OpenedScalarsRow, ServedJobRow, ServedState, SumAsked, SumLimits
 from fedseal_governance.database import Database
 from fedseal_governance.policy import NodeFacts, Reason, StoredPolicy, decide, in_force, settle
 from fedseal_governance.policy import due as policy_due
@@ -176,6 +176,32 @@ class CustodianLedger:
             self._note(session, now, "sum.opened", self.member.label, asked.key.job, details)
 
         self.database.run("custodian.sum", work)
+
+    def scalars_answered(self, key: RoundKey, request: str, rules: ProtectionRules, *, now: datetime) -> bytes | None:
+        """The stored answer to a request for scalars; None if they may be opened now.
+
+        Raises:
+            SumRefused: limits forbid it, or others of the round were opened.
+        """
+        limits = self._limits(rules)
+        return self.database.read(lambda session: custody.require_scalars_openable(session, key, request, limits, now))
+
+    def note_scalars(
+        self, row: OpenedScalarsRow, rules: ProtectionRules, *, key: str, details: Mapping[str, object]
+    ) -> None:
+        """Store that opened scalars are about to leave.
+
+        Raises:
+            SumRefused: limits forbid it, or they were opened meanwhile.
+        """
+        where = {"stage": row.stage, "round": row.round, "attempt": row.attempt}
+        noted = {**where, "key": key, "request": row.request, "numbers": row.numbers, **details}
+
+        def work(session: Session) -> None:
+            custody.note_scalars(session, row, self._limits(rules))
+            self._note(session, row.at, "scalars.opened", self.member.label, row.job, noted)
+
+        self.database.run("custodian.scalars", work)
 
     def sum_refused(self, address: RoundAddress, error: Exception, *, now: datetime) -> None:
         """Note a sum that was not opened."""

@@ -149,6 +149,18 @@ def check_asked(asked: Asked, public: PublicContext, rules: Rules) -> Openable:
         RefusalError, GovernanceError: this custodian's own rules forbid it; the sentence says which.
         PeerFault, PeerError: the request fails a check.
     """
+    openable, _ = require_checked(asked, public, rules)
+    rules.ledger.require_openable(openable.as_stored(), openable.protection, now=rules.clock())  # (4)
+    return openable
+
+
+def require_checked(asked: Asked, public: PublicContext, rules: Rules) -> tuple[Openable, SignedJob]:
+    """(1), (2), (3) and (5), and the job.
+
+    Raises:
+        RefusalError, GovernanceError: this custodian's own rules forbid it; the sentence says which.
+        PeerFault, PeerError: the request fails a check.
+    """
     address, request = asked.address, asked.request
     signed, row, protection = served_job(address.job, rules)  # (1)
     stage = _check_round(asked, signed)  # (2)
@@ -170,8 +182,7 @@ def check_asked(asked: Asked, public: PublicContext, rules: Rules) -> Openable:
         plan=_check_layout(request, public),
         group=group if group < frozenset(signed.document.nodes) else frozenset(),
     )  # (5)
-    rules.ledger.require_openable(openable.as_stored(), protection, now=rules.clock())  # (4)
-    return openable
+    return openable, signed
 
 
 def add_signed(openable: Openable, public: PublicContext, fetch: Fetch) -> bytes:
@@ -201,13 +212,23 @@ def add_signed(openable: Openable, public: PublicContext, fetch: Fetch) -> bytes
     return total
 
 
-def _check_round(asked: Asked, signed: SignedJob) -> Stage:
-    address, parameters = asked.address, asked.request.parameters
+def stage_of(address: RoundAddress, signed: SignedJob) -> Stage:
+    """The stage of a round of the job.
+
+    Raises:
+        PeerFault: there is no such round.
+    """
     stages = {stage.name: stage for stage in programme(signed.document)}
     stage = stages.get(address.stage)
     if stage is None or address.round >= stage.rounds:
         sentence = f"{address} is not part of the job's programme"
         raise PeerFault(sentence)
+    return stage
+
+
+def _check_round(asked: Asked, signed: SignedJob) -> Stage:
+    address, parameters = asked.address, asked.request.parameters
+    stage = stage_of(address, signed)
     named = (parameters.job_digest, parameters.stage, parameters.round, parameters.attempt)
     if named != (address.job, address.stage, address.round, address.attempt):
         sentence = f"{address}: the request is for the parameters of another round"

@@ -9,7 +9,8 @@ Rules kept here:
 3. A key that was split opens with shares only. Reassembled, it is sealed under the custodian's own lock for one
    run of its process, which removes that file when it has read it.
 
-Files: ``<job>.key`` sealed, ``<job>.public``, and after a reassembly ``<job>.released``.
+Files: ``<job>.key`` sealed, ``<job>.public``, and after a reassembly ``<job>.released``. Of a job whose method has
+scalars also ``<job>.scalars.key``, ``<job>.scalars.public`` and ``<job>.scalars.evaluation``.
 """
 
 import os
@@ -43,6 +44,7 @@ MAX_SEALED_BYTES = 64 << 20
 """A sealed secret key; for sums it is under 1 MB."""
 
 _KEY, _PUBLIC, _RELEASED = ".key", ".public", ".released"
+_SCALARS, _EVALUATION = ".scalars", ".evaluation"
 _SHARES = "shares"
 _KEY_FILE_BYTES = 4096
 
@@ -62,21 +64,46 @@ class Vault:
         self._lock = lock
         self._open: dict[str, SecretContext] = {}
 
-    def create(self, job: str, parameters: Parameters) -> SecretContext:
-        """Make a job's key and seal it; what an interrupted earlier try left is replaced.
+    def create(self, job: str, parameters: Parameters, *, scalars: bool = False) -> SecretContext:
+        """Make a job's key (or its second one, for scalars) and seal it; what an interrupted try left is replaced.
 
         Raises:
             OSError: the disk cannot be written.
         """
         secret = generate_keys(parameters)
-        write_atomic(self._path(job, _PUBLIC), secret.public.to_bytes())
-        write_atomic(self._path(job, _KEY), seal_key(secret, lock=self._lock), private=True)
-        self._open[job] = secret
+        kind = _SCALARS if scalars else ""
+        public = secret.public.to_bytes()
+        write_atomic(self._path(job, kind + _PUBLIC), public)
+        if scalars:
+            write_atomic(self._path(job, _SCALARS + _EVALUATION), secret.evaluation_keys())
+        write_atomic(self._path(job, kind + _KEY), seal_key(secret, lock=self._lock), private=True)
+        self._open[job + kind] = secret
         return secret
 
     def public(self, job: str) -> bytes:
-        """The public part, as it was published."""
-        return read_limited(self._path(job, _PUBLIC), max_bytes=MAX_SEALED_BYTES, what="a public key")
+        """The public part of the job's key, or parts of its keys one after the other, as they are published."""
+        suffixes = [_PUBLIC]
+        if self.has_scalars(job):
+            suffixes += [_SCALARS + _PUBLIC, _SCALARS + _EVALUATION]
+        paths = [self._path(job, item) for item in suffixes]
+        return b"".join(read_limited(path, max_bytes=MAX_SEALED_BYTES, what="a public key") for path in paths)
+
+    def has_scalars(self, job: str) -> bool:
+        """Whether the job has a second key, for scalars."""
+        return self._path(job, _SCALARS + _KEY).is_file()
+
+    def scalar_secret(self, job: str) -> SecretContext:
+        """A job's second secret key, opened once in this process.
+
+        Raises:
+            SetupError: its file is missing.
+            SealRefused, WrongLock: it does not open.
+        """
+        held = self._open.get(job + _SCALARS)
+        if held is None:
+            sealed = self._sealed(job, kind=_SCALARS)
+            held = self._open[job + _SCALARS] = unseal_key(sealed, lock=self._lock)
+        return held
 
     def secret(self, job: str) -> SecretContext:
         """A job's secret key, opened once in this process.
@@ -101,6 +128,8 @@ class Vault:
             try:
                 if self.has(job) and not self.is_split(job):
                     self.secret(job)
+                if self.has_scalars(job):
+                    self.scalar_secret(job)
             except SealRefused as error:
                 raise SetupError(
                     f"{self._path(job, _KEY)} does not open: {str(error).rstrip('.')}; start with the passphrase or "
@@ -125,10 +154,11 @@ class Vault:
         Raises:
             OSError: the disk cannot be written.
         """
-        held = self._open.pop(job, None)
-        if held is not None:
-            held.destroy()
-        for suffix in (_KEY, _RELEASED, _PUBLIC):
+        for kind in ("", _SCALARS):
+            held = self._open.pop(job + kind, None)
+            if held is not None:
+                held.destroy()
+        for suffix in (_KEY, _RELEASED, _PUBLIC, *(_SCALARS + item for item in (_KEY, _PUBLIC, _EVALUATION))):
             _shred(self._path(job, suffix))
         sync_folder(self._folder)
 
@@ -139,6 +169,10 @@ class Vault:
             MisuseError: that threshold is impossible.
             SealRefused, WrongLock, SetupError: the key does not open.
         """
+        if self.has_scalars(job):
+            raise SetupError(
+                f"job {job[:12]} has a second key for scalars, which cannot be split; run it without a split key"
+            )
         return split_key(self._unsealed(job), threshold=threshold, holders=holders)
 
     def keep_split(self, job: str, parts: SplitKey) -> None:
@@ -177,8 +211,8 @@ class Vault:
         sync_folder(self._folder)
         return secret
 
-    def _sealed(self, job: str) -> bytes:
-        path = self._path(job, _KEY)
+    def _sealed(self, job: str, *, kind: str = "") -> bytes:
+        path = self._path(job, kind + _KEY)
         if not path.is_file():
             raise SetupError(f"{path} is missing; restore it from a backup, or let the job end")
         return read_limited(path, max_bytes=MAX_SEALED_BYTES, what="a sealed key")

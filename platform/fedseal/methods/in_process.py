@@ -15,6 +15,7 @@ from fedseal.learning.tensors import NamedTensors
 from fedseal.methods.contract import (
     NOTHING,
     CohortSum,
+    Contribution,
     GroupedMethod,
     IndividualMethod,
     NodeContext,
@@ -23,6 +24,7 @@ from fedseal.methods.contract import (
     node_seed,
 )
 from fedseal.methods.groups import asked_nodes
+from fedseal.methods.judging import judged_in_the_clear
 from fedseal.methods.programme import contribute, pack_broadcast, programme, stage_plan, unpack_broadcast
 from fedseal.methods.sums import encoded_sum, plain_sum
 from fedseal_governance.datasets import DatasetSchema
@@ -115,12 +117,17 @@ def run_stages(
         state = stage.method.initial_state(plan)
         for index in range(stage.rounds):
             plan = plan.for_round(index)
-            artefact = pack_broadcast(plan, stage.method.broadcast(plan, state))
-            values = _contributions(parties, stage, index, artefact)
+            broadcast = stage.method.broadcast(plan, state)
+            parts = _contributions(parties, stage, index, pack_broadcast(plan, broadcast))
+            values = {name: part.values for name, part in parts.items()}
+            judgement = judged_in_the_clear(stage.method, plan, state, broadcast, values)
+            parties.keep({name: part for name, part in parts.items() if name in judgement.accepted})
+            accepted = [part for name, part in values.items() if name in judgement.accepted]
             if isinstance(stage.method, IndividualMethod):
-                state = stage.method.aggregate_each(plan, state, values)
+                state = stage.method.aggregate_each(plan, judgement.state, accepted)
             else:
-                state = stage.method.aggregate(plan, state, _sum(plan, stage, values, encode=conditions.encode))
+                total = _sum(plan, stage, accepted, encode=conditions.encode)
+                state = stage.method.aggregate(plan, judgement.state, total)
             summary = stage.method.summary(plan, state)
             reports.append(RoundReport(stage=stage.name, round=index, cohort=len(values), summary=summary))
         published[stage.name] = stage.method.export(plan, state)
@@ -136,14 +143,19 @@ class _Parties:
     conditions: Conditions
     local_states: dict[str, NamedTensors] = field(default_factory=dict)
 
+    def keep(self, parts: Mapping[str, Contribution]) -> None:
+        """What the nodes in the sum want to keep."""
+        kept = {name: part.local_state for name, part in parts.items() if part.local_state is not None}
+        self.local_states.update(kept)
 
-def _contributions(parties: _Parties, stage: Stage, index: int, artefact: bytes) -> list[NamedTensors]:
+
+def _contributions(parties: _Parties, stage: Stage, index: int, artefact: bytes) -> dict[str, Contribution]:
     lost = frozenset(parties.conditions.dropouts(stage.name, index))
     asked = asked_nodes(stage.method, parties.job, index)
     grouped = isinstance(stage.method, GroupedMethod)
     survivors = [name for name in sorted(parties.nodes) if name not in lost and (name in asked or not grouped)]
     plan = stage_plan(parties.job, parties.schema, stage, round=index)
-    return [_node_part(parties, stage, plan, name, artefact) for name in survivors]
+    return {name: _node_part(parties, stage, plan, name, artefact) for name in survivors}
 
 
 def _sum(plan: Plan, stage: Stage, values: list[NamedTensors], *, encode: bool) -> CohortSum:
@@ -154,7 +166,7 @@ def _sum(plan: Plan, stage: Stage, values: list[NamedTensors], *, encode: bool) 
     return CohortSum(values=encoded_sum(specs, zip(seeds, values, strict=True), cohort=cohort), cohort=cohort)
 
 
-def _node_part(parties: _Parties, stage: Stage, plan: Plan, name: str, artefact: bytes) -> NamedTensors:
+def _node_part(parties: _Parties, stage: Stage, plan: Plan, name: str, artefact: bytes) -> Contribution:
     received = unpack_broadcast(artefact, plan=plan, stages=parties.stages)
     context = NodeContext(
         plan=received.plan,
@@ -164,7 +176,4 @@ def _node_part(parties: _Parties, stage: Stage, plan: Plan, name: str, artefact:
         seed=node_seed(parties.job.seed, name, stage.name, plan.round),
         node=name,
     )
-    contribution = contribute(stage.method, context)
-    if contribution.local_state is not None:
-        parties.local_states[name] = contribution.local_state
-    return contribution.values
+    return contribute(stage.method, context)

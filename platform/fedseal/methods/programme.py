@@ -41,6 +41,7 @@ from fedseal.methods.contract import (
 from fedseal.methods.errors import BroadcastRefused, ContributionRefused, MethodUnsuitable
 from fedseal.methods.evaluation import Evaluation
 from fedseal.methods.groups import require_groups
+from fedseal.methods.judging import JudgingMethod
 from fedseal.methods.registry import make_method
 from fedseal.methods.statistics import Statistics
 from fedseal_governance.datasets import ColumnRole, DatasetSchema
@@ -220,7 +221,11 @@ def require_stated(method: Method, plan: Plan) -> None:
 
 def _least_level(method: Method) -> Disclosure:
     """What a method of this kind shows the coordinator at least."""
-    kinds = ((IndividualMethod, Disclosure.INDIVIDUAL), (GroupedMethod, Disclosure.GROUP_SUMS))
+    kinds = (
+        (IndividualMethod, Disclosure.INDIVIDUAL),
+        (GroupedMethod, Disclosure.GROUP_SUMS),
+        (JudgingMethod, Disclosure.SCALARS),
+    )
     return max((level for kind, level in kinds if isinstance(method, kind)), default=Disclosure.SUM)
 
 

@@ -22,8 +22,20 @@ import structlog
 from fedseal.documents import read_job
 from fedseal.errors import PeerFault, PlatformError, RemoteError
 from fedseal.foreign import fitted
-from fedseal.node.opening import Fetching, NodeSelf, OpenedAttempt, RoundOffer, check_earlier_attempts, open_attempt
+from fedseal.node.opening import (
+    Fetching,
+    NodeSelf,
+    OpenedAttempt,
+    RoundOffer,
+    accepted_job,
+    check_earlier_attempts,
+    open_attempt,
+)
+from fedseal.node.scalars import ScalarsWrong, ScalarWatch
+from fedseal.node.sealed import KeyChecks
 from fedseal.node.witness import Witness
+from fedseal.protection import ScalarKey
+from fedseal.protection.statements import STATEMENT_BYTES
 from fedseal.rounds import RoundAddress
 from fedseal.wire import chunks
 from fedseal.wire._generated import coordination_pb2 as pb
@@ -94,6 +106,7 @@ class Agent:
         self._session = session
         self._workspace = workspace
         self._current: _Current | None = None
+        self._watch: ScalarWatch | None = None
         self._strange_refusals = 0
         self._doubted: set[str] = set()
 
@@ -129,6 +142,8 @@ class Agent:
                 self._enter_round(instruction.round_start)
             case "masking_step":
                 self._step(instruction.masking_step)
+            case "own_scalars":
+                self._compare(instruction.own_scalars)
             case "round_end":
                 self._leave_round(instruction.round_end)
             case "job_end":
@@ -231,7 +246,11 @@ class Agent:
         with self._refusing(address):
             self._take_revocations(start.revocation_list)
             offer = RoundOffer.from_wire(start)
-            fetching = Fetching(broadcast=lambda: self._fetch(offer), key=lambda: self._fetch_key(offer))
+            fetching = Fetching(
+                broadcast=lambda: self._fetch(offer),
+                key=lambda: self._fetch_key(offer),
+                scalar_key=lambda key: self._fetch_scalar_key(offer, key),
+            )
             opened = open_attempt(offer, fetching, self._me)
             self._current = _Current(address, opened)
             _log.info("round entered", round=str(address), members=len(offer.parameters.roster))
@@ -272,6 +291,8 @@ class Agent:
         if not again:
             members = [item.client for item in commitments.commitments]
             self._me.ledger.attempts.ciphertext_released(address, members, parcel.sealed, now=self._me.clock())
+            if opened.scalars is not None:
+                self._watch = ScalarWatch.after(address, opened.scalars, opened.ciphertext)
         return partial(self._upload, address, parcel.encode(), opened.ciphertext)
 
     def _answer(self, current: _Current, message: ServerMessage, *, repeated: bool) -> Callable[[], None]:
@@ -302,8 +323,39 @@ class Agent:
             self._me.ledger.attempts.unmask_released(address, answer.encode(), now=self._me.clock())
         return partial(self._send_message, address, answer.encode())
 
+    def _compare(self, own: pb.OwnScalars) -> None:
+        """Compare the numbers that were opened about this node with its own vector."""
+        address, watch, me = RoundAddress.from_wire(own.address), self._watch, self._me
+        if watch is None or watch.address != address:
+            return  # compared before, or of a process of this node that is gone with its vector
+        try:
+            if len(own.statement) > STATEMENT_BYTES:
+                raise ScalarsWrong(f"{address}: a statement of scalars is larger than any can be")
+            signed = accepted_job(address.job, me)
+            checks = KeyChecks(federation=me.federation, trust=me.trust, clock=me.clock)
+            watch.check(own.statement, custodian=str(signed.document.custodian), name=me.name, checks=checks)
+        except StorageError:
+            raise
+        except _OWN_ERRORS as error:
+            self._distrust(address, error)
+        else:
+            self._watch = None
+            me.ledger.attempts.scalars_right(address, sha256_hex(own.statement), now=me.clock())
+
+    def _distrust(self, address: RoundAddress, error: Exception) -> None:
+        """Take no further part in a job, with what speaks against its coordinator in the log."""
+        self._watch = None
+        evidence = error.evidence if isinstance(error, ScalarsWrong) else b""
+        self._me.ledger.attempts.scalars_wrong(address, error, evidence, now=self._me.clock())
+        outcome = f"this node takes no further part: {error}"
+        self._me.ledger.end_job(address.job, outcome=outcome, record=b"", now=self._me.clock())
+        self.refuse(address, error)
+
     def _leave_round(self, end: pb.RoundEnd) -> None:
         address = RoundAddress.from_wire(end.address)
+        if end.completed and self._watch is not None and self._watch.address == address:
+            sentence = f"{address}: the round is complete and nobody told this node which numbers were opened about it"
+            self._distrust(address, ScalarsWrong(sentence))
         self._me.ledger.attempts.round_ended(address, completed=end.completed)
         kept = end.completed and self._me.name in end.survivors
         # also of an attempt that an earlier process of this node was in
@@ -339,6 +391,14 @@ class Agent:
             raise PeerFault(sentence)
         target = self._workspace / "key.part"
         self._outbox.download(digest=offer.key.file, job=offer.address.job, size=offer.key.size, target=target)
+        try:
+            return target.read_bytes()
+        finally:
+            target.unlink(missing_ok=True)
+
+    def _fetch_scalar_key(self, offer: RoundOffer, key: ScalarKey) -> bytes:
+        target = self._workspace / "key.part"
+        self._outbox.download(digest=key.file, job=offer.address.job, size=key.size, target=target)
         try:
             return target.read_bytes()
         finally:

@@ -194,6 +194,24 @@ class AttemptLedger:
 
         self._database.run("node.round.sealed", work)
 
+    def scalars_right(self, address: RoundAddress, statement: str, *, now: datetime) -> None:
+        """Note that the numbers opened about this node are those of its own vector."""
+        self._database.run(
+            "node.scalars.right",
+            lambda session: self._note(session, now, "scalars.compared", address, {"statement": statement}),
+        )
+
+    def scalars_wrong(self, address: RoundAddress, error: Exception, evidence: bytes, *, now: datetime) -> None:
+        """Note that they are not, or that nobody told; what this node was handed is kept as evidence."""
+        details: dict[str, object] = {
+            "code": type(error).__name__,
+            "sentence": fitted(str(error)),
+            "statement": hex_lines(evidence),
+        }
+        self._database.run(
+            "node.scalars.wrong", lambda session: self._note(session, now, "scalars.wrong", address, details)
+        )
+
     def open_answers(self) -> tuple[tuple[RoundAddress, bytes], ...]:
         """Shares that were released and of whose arrival this node has not heard."""
         found = self._database.read(history.open_answers)

@@ -28,6 +28,7 @@ import numpy as np
 
 from fedseal.documents import SignedJob, read_job
 from fedseal.errors import PeerFault, RefusalError
+from fedseal.learning import NamedTensors
 from fedseal.methods import (
     Contribution,
     NodeContext,
@@ -47,9 +48,9 @@ from fedseal.node.data import DataRoom
 from fedseal.node.ledger import NodeLedger
 from fedseal.node.local_state import LocalStates
 from fedseal.node.own_models import OwnModels, personal_model
-from fedseal.node.sealed import CheckedKey, KeyChecks, KeyOffer, KeyRing, Seal, check_key
+from fedseal.node.sealed import CheckedKey, KeyChecks, KeyOffer, KeyRing, OwnScalars, Seal, check_key, scalar_terms
 from fedseal.plans import plan_digest
-from fedseal.protection import RoundLayout, round_layout
+from fedseal.protection import RoundLayout, ScalarKey, round_layout
 from fedseal.rounds import RoundAddress
 from fedseal.trust import Clock, Trust
 from fedseal.wire._generated import coordination_pb2 as pb
@@ -146,6 +147,7 @@ class OpenedAttempt:
         compared: with which earlier sums the survivors are compared, for check (9).
         seal: encrypts what leaves; None without a custodian's key.
         ciphertext: what this node committed to, where it commits before it sends.
+        scalars: the numbers about its contribution that this node agreed to have opened.
     """
 
     offer: RoundOffer
@@ -157,6 +159,7 @@ class OpenedAttempt:
     compared: ComparedSums
     seal: Seal | None = None
     ciphertext: bytes = b""
+    scalars: OwnScalars | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,10 +170,12 @@ class Fetching:
         broadcast: gets the broadcast. It is called only when everything else is right and the announced size is
             one that this round's broadcast can have.
         key: gets the public key of the job.
+        scalar_key: gets its second public key, where its method has scalars.
     """
 
     broadcast: Callable[[], bytes]
     key: Callable[[], bytes]
+    scalar_key: Callable[[ScalarKey], bytes]
 
 
 def open_attempt(offer: RoundOffer, fetch: Fetching, me: NodeSelf) -> OpenedAttempt:
@@ -191,6 +196,7 @@ def open_attempt(offer: RoundOffer, fetch: Fetching, me: NodeSelf) -> OpenedAtte
     plan = stage_plan(signed.document, schema, stage, round=offer.address.round)
     received = _receive(offer, fetch.broadcast, plan, programme(signed.document))  # (7)
     layout = _check_layout(offer, stage, received.plan)  # (6)
+    agreed = scalar_terms(stage, received.plan, received.tensors, key)
     seal = None if key is None else _seal(offer, signed, key, fetch.key, layout, members, me)
     limits, identity = limits_of(rules.protection), me.key_named(members.get(ClientId(me.name)))
     client: MaskingClient | SealedClient
@@ -203,12 +209,19 @@ def open_attempt(offer: RoundOffer, fetch: Fetching, me: NodeSelf) -> OpenedAtte
     )  # (7)
 
     def work() -> RingVector:
-        return _contribution(offer, signed, stage, received, layout.layout, rules, me)
+        return _contribution(offer, signed, stage, received, layout.layout, rules, me)[0]
 
-    ciphertext = b""
+    ciphertext, scalars = b"", None
     if isinstance(client, SealedClient):
         # The custodian opens one sum of a round, whatever the attempt: (8) has nothing to check here.
-        commitment, ciphertext = _require_seal(seal).padded(client, work())
+        words, values = _contribution(offer, signed, stage, received, layout.layout, rules, me)
+        if agreed is None or key is None:
+            commitment, ciphertext = _require_seal(seal).padded(client, words)
+        else:
+            asked, terms = agreed
+            second = me.keys.get_scalars(key, fetch.scalar_key)
+            scalars = OwnScalars(asked=asked, terms=terms, public=second, vector=values[asked.vector])
+            commitment, ciphertext = _require_seal(seal).with_second(client, words, scalars)
         advertisement, earlier = commitment.encode(), ()
     else:
         advertisement = client.advertise(abandoned).encode()
@@ -222,6 +235,7 @@ def open_attempt(offer: RoundOffer, fetch: Fetching, me: NodeSelf) -> OpenedAtte
         compared=compared_sums(offer, rules.protection, signed, stage),
         seal=seal,
         ciphertext=ciphertext,
+        scalars=scalars,
     )
 
 
@@ -426,7 +440,7 @@ def _contribution(
     layout: Layout,
     rules: Rules,
     me: NodeSelf,
-) -> RingVector:
+) -> tuple[RingVector, NamedTensors]:
     """Choose the records of this moment, let the method work, encode, and store that the vector will leave."""
     now = me.clock()
     me.ledger.require_allowed(signed, now=now)
@@ -453,4 +467,4 @@ def _contribution(
     if own is not None:
         me.ledger.model_kept(job, me.own_models.keep(job, own), now=me.clock())
     me.ledger.attempts.input_sent(offer.address, data, now=me.clock())
-    return encoded.words
+    return encoded.words, made.values

@@ -13,17 +13,24 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fedseal.documents import SignedJob
-from fedseal.errors import PeerFault
-from fedseal.protection import JobKey, Judge, job_parameters, read_key_statement
+from fedseal.errors import PeerFault, RefusalError
+from fedseal.learning import NamedTensors
+from fedseal.methods import Plan, Stage
+from fedseal.methods.judging import ScalarsAsked, scalars_of
+from fedseal.protection import JobKey, Judge, ScalarKey, job_parameters, read_key_statement
+from fedseal.protection.scalars import ScalarTerms, make_terms, scalar_parameters, scalars_missing
 from fedseal.rounds import RoundAddress
 from fedseal.trust import Clock, Trust
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal.wire.limits import PUBLIC_KEY_BYTES
-from fedseal_crypto.custody import Commitment, Parcel, SealedClient, masked_parcel
+from fedseal_crypto.custody import Commitment, Parcel, SealedClient, beside_digest, masked_parcel
 from fedseal_crypto.digests import Digest, parse_digest, sha256_hex
 from fedseal_crypto.encoding import RingVector
-from fedseal_crypto.homomorphic import PublicContext, SlotPlan, encrypt_vector
+from fedseal_crypto.homomorphic import PublicContext, SlotPlan, encrypt_reals, encrypt_vector
 from fedseal_crypto.identity import IdentityKey
 from fedseal_crypto.masking import MaskedInput, RoundParameters
 
@@ -118,6 +125,28 @@ class KeyRing:
 
     def __init__(self) -> None:
         self._held: dict[str, PublicContext] = {}
+        self._scalars: dict[str, PublicContext] = {}
+
+    def get_scalars(self, key: CheckedKey, fetch: Callable[[ScalarKey], bytes]) -> PublicContext:
+        """The second public key, fetched if this process has not done so yet.
+
+        Raises:
+            SecretKeyPresent: the file holds a secret key.
+            PeerFault, PeerError: it is not the key that was signed.
+        """
+        stated = key.statement.scalars
+        if stated is None or stated.parameters != scalar_parameters().name or stated.size > PUBLIC_KEY_BYTES:
+            sentence = f"{key.custodian} stated no key for scalars, or one that cannot be"
+            raise PeerFault(sentence)
+        held = self._scalars.get(stated.key)
+        if held is None:
+            data = fetch(stated)
+            if sha256_hex(data) != stated.file:
+                sentence = f"the coordinator sent another key for scalars than {key.custodian} signed"
+                raise PeerFault(sentence)
+            held = PublicContext.from_bytes(data, parameters=scalar_parameters(), key_digest=Digest(stated.key))
+            self._scalars = {stated.key: held}
+        return held
 
     def get(self, key: CheckedKey, signed: SignedJob, fetch: Callable[[], bytes]) -> PublicContext:
         """The public key, fetched if this process has not done so yet.
@@ -138,6 +167,37 @@ class KeyRing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OwnScalars:
+    """The numbers that this node agrees to have opened about its contribution in one attempt, and the contribution."""
+
+    asked: ScalarsAsked
+    terms: ScalarTerms
+    public: PublicContext
+    vector: NDArray[np.float64]
+
+
+def scalar_terms(
+    stage: Stage, plan: Plan, broadcast: NamedTensors, key: CheckedKey | None
+) -> tuple[ScalarsAsked, ScalarTerms] | None:
+    """The numbers of a round, as this node computes them; None where the method needs only sums.
+
+    Raises:
+        RefusalError: the job's protection cannot open them.
+        PeerFault: the custodian has stated no key for them.
+    """
+    asked = scalars_of(stage.method, plan, broadcast)
+    if asked is None:
+        return None
+    missing = scalars_missing(plan.job)
+    if missing:
+        raise RefusalError(missing)
+    if key is None or key.statement.scalars is None:
+        sentence = f"the method {stage.method.name} needs a key for scalars and the job has none"
+        raise PeerFault(sentence)
+    return asked, make_terms(asked, method=stage.method, plan=plan, key=key.statement.scalars.key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Seal:
     """Encrypts what leaves this node in one attempt."""
 
@@ -146,6 +206,17 @@ class Seal:
     parameters: RoundParameters
     identity: IdentityKey
     name: str
+
+    def with_second(self, client: SealedClient, words: RingVector, scalars: OwnScalars) -> tuple[Commitment, bytes]:
+        """As `padded`, with a second ciphertext behind the first, for the numbers that this node agrees to.
+
+        Raises:
+            ValuesInvalid: the vector is longer than the method's bound.
+        """
+        bundle = encrypt_vector(client.pad(words, os.urandom), plan=self.slots, public=self.public)
+        second = encrypt_reals(scalars.vector, plan=scalars.terms.plan, public=scalars.public)
+        beside = beside_digest(scalars.terms.encode(), hashlib.sha256(second).digest())
+        return client.commit(hashlib.sha256(bundle).digest(), beside), bundle + second
 
     def masked(self, answer: MaskedInput) -> tuple[Parcel, bytes]:
         """A masked vector, encrypted, with what goes before it."""

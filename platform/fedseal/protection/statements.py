@@ -26,11 +26,29 @@ Name = Annotated[str, Field(min_length=1, max_length=128)]
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 
 
-class _Statement(BaseModel):
+class Statement(BaseModel):
+    """Strict and frozen; what a custodian signs."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class JobKey(_Statement):
+class ScalarKey(Statement):
+    """The second public key of a job whose method has scalars, with keys for products and rotations.
+
+    Attributes:
+        file: SHA-256 of the file that holds the public key, of ``size`` bytes.
+        evaluation: SHA-256 of the file with the evaluation keys, of ``evaluation_size`` bytes.
+    """
+
+    parameters: Name
+    key: Hex
+    file: Hex
+    size: Count
+    evaluation: Hex
+    evaluation_size: Count
+
+
+class JobKey(Statement):
     """The public key of one job.
 
     Attributes:
@@ -40,6 +58,7 @@ class JobKey(_Statement):
         key: digest of the public key.
         file: SHA-256 of the file that holds the public key.
         at: when the key was made.
+        scalars: the second key, where the job's method has scalars.
     """
 
     type_: Literal["fedseal/job-key/1"] = Field(alias="type", default="fedseal/job-key/1")
@@ -50,9 +69,10 @@ class JobKey(_Statement):
     key: Hex
     file: Hex
     at: Name
+    scalars: ScalarKey | None = None
 
 
-class OpenedSum(_Statement):
+class OpenedSum(Statement):
     """One opened sum.
 
     Attributes:
@@ -77,7 +97,7 @@ class OpenedSum(_Statement):
     at: Name
 
 
-S = TypeVar("S", JobKey, OpenedSum)
+S = TypeVar("S", bound=Statement)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +116,7 @@ class Judge:
 
 def sign_key_statement(statement: JobKey, *, key: IdentityKey, certificate_pem: bytes) -> bytes:
     """Sign which key a job has."""
-    return _sign(KEY_TYPE, statement, key, certificate_pem)
+    return sign_statement(KEY_TYPE, statement, key, certificate_pem)
 
 
 def read_key_statement(data: bytes, judge: Judge) -> JobKey:
@@ -106,12 +126,12 @@ def read_key_statement(data: bytes, judge: Judge) -> JobKey:
         PeerFault: it is not such a statement, or another party signed it.
         PeerError: envelope, certificate or signature do not verify.
     """
-    return _read(data, KEY_TYPE, JobKey, judge)
+    return read_statement(data, KEY_TYPE, JobKey, judge)
 
 
 def sign_sum_statement(statement: OpenedSum, *, key: IdentityKey, certificate_pem: bytes) -> bytes:
     """Sign what was opened."""
-    return _sign(SUM_TYPE, statement, key, certificate_pem)
+    return sign_statement(SUM_TYPE, statement, key, certificate_pem)
 
 
 def read_sum_statement(data: bytes, judge: Judge) -> OpenedSum:
@@ -121,15 +141,23 @@ def read_sum_statement(data: bytes, judge: Judge) -> OpenedSum:
         PeerFault: it is not such a statement, or another party signed it.
         PeerError: envelope, certificate or signature do not verify.
     """
-    return _read(data, SUM_TYPE, OpenedSum, judge)
+    return read_statement(data, SUM_TYPE, OpenedSum, judge)
 
 
-def _sign(kind: str, statement: JobKey | OpenedSum, key: IdentityKey, certificate_pem: bytes) -> bytes:
-    payload = canonical_json(statement.model_dump(mode="json", by_alias=True))
+def sign_statement(kind: str, statement: Statement, key: IdentityKey, certificate_pem: bytes) -> bytes:
+    """Sign a statement as what it is."""
+    own = statement.model_dump(mode="json", by_alias=True)
+    payload = canonical_json({name: value for name, value in own.items() if value is not None})
     return sign_document(kind, payload, key=key, certificate_pem=certificate_pem).to_json()
 
 
-def _read(data: bytes, kind: str, model: type[S], judge: Judge) -> S:
+def read_statement(data: bytes, kind: str, model: type[S], judge: Judge) -> S:
+    """Verify who signed and read a statement of one kind.
+
+    Raises:
+        PeerFault: it is not such a statement, or another party signed it.
+        PeerError: envelope, certificate or signature do not verify.
+    """
     if len(data) > STATEMENT_BYTES:
         sentence = f"a custodian's statement of {len(data)} bytes is larger than any can be"
         raise PeerFault(sentence)

@@ -15,6 +15,7 @@ import numpy as np
 from fedseal.learning.tensors import NamedTensors
 from fedseal.methods.contract import NOTHING, Contribution, IndividualMethod, Plan, node_seed
 from fedseal.methods.groups import asked_nodes
+from fedseal.methods.judging import judged_in_the_clear
 from fedseal.methods.programme import check_contribution
 from fedseal.simulation.attacks import AttackRound
 from fedseal.simulation.measures import measure
@@ -96,8 +97,12 @@ class Simulation:
         cast = draw(setting, index)
         parts = self._parts(plan, broadcast, state, cast)
         contributions = self._distorted(plan, broadcast, parts)
-        after, told = self._aggregated(plan, state.coordinator, contributions, cast)
-        kept = _kept(state.nodes, contributions, cast.lost)
+        arrived = {name: part for name, part in contributions.items() if name not in cast.lost}
+        values = {name: part.values for name, part in arrived.items()}
+        judgement = judged_in_the_clear(setting.method, plan, state.coordinator, broadcast, values)
+        counted = {name: part for name, part in arrived.items() if name in judgement.accepted}
+        after, told = self._aggregated(plan, judgement.state, counted, cast.lost)
+        kept = _kept(state.nodes, counted)
         training = sum(part.seconds for part in parts)
         elapsed = time.process_time() - begun
         local = training if isinstance(self.workers, Serial) else 0.0
@@ -147,15 +152,15 @@ class Simulation:
         return contributions
 
     def _aggregated(
-        self, plan: Plan, state: NamedTensors, contributions: Mapping[str, Contribution], cast: "Cast"
+        self, plan: Plan, state: NamedTensors, counted: Mapping[str, Contribution], lost: frozenset[str]
     ) -> "tuple[NamedTensors, _Told]":
         method = self.setting.method
-        values = {name: part.values for name, part in contributions.items() if name not in cast.lost}
+        values = {name: part.values for name, part in counted.items()}
         specs = method.vectors(plan)
         if isinstance(method, IndividualMethod):
             after = method.aggregate_each(plan, state, [values[name] for name in sorted(values)])
             return after, _Told(cohort=len(values), bytes_up=unprotected_bytes(specs))
-        parts = Contributions(values=values, lost=cast.lost)
+        parts = Contributions(values=values, lost=lost)
         summed = secure_sum(plan, specs, parts, self.setting.experiment.protection, keys=self.keys)
         told = _Told(cohort=summed.total.cohort, bytes_up=summed.bytes_up)
         return method.aggregate(plan, state, summed.total), told
@@ -202,12 +207,10 @@ def draw(setting: Setting, index: int) -> Cast:
     return Cast(asked=tuple(sorted(asked)), lost=frozenset(lost), hurried=frozenset(hurried))
 
 
-def _kept(
-    before: Mapping[str, NamedTensors], contributions: Mapping[str, Contribution], lost: frozenset[str]
-) -> dict[str, NamedTensors]:
+def _kept(before: Mapping[str, NamedTensors], contributions: Mapping[str, Contribution]) -> dict[str, NamedTensors]:
     kept = dict(before)
     for name, contribution in contributions.items():
-        if name not in lost and contribution.local_state is not None:
+        if contribution.local_state is not None:
             kept[name] = contribution.local_state
     return kept
 

@@ -39,8 +39,8 @@ FEDERATION_POLICIES = 100
 TEXT_CHARACTERS = 4_000
 """Any sentence, name or code in a message."""
 
-PUBLIC_KEY_BYTES = 4 << 20
-"""The public key of a job: about 130 KB for sums."""
+PUBLIC_KEY_BYTES = 40 << 20
+"""The public keys of a job: about 130 KB for sums, and 20 MB more where its method has scalars."""
 
 SUM_REQUEST_BYTES = 6 << 20
 """A request to open a sum: 500 commitments and statements are about 150 KB."""

@@ -117,6 +117,9 @@ class Bridge:
             )
         )
 
+    def deliver_scalars(self, delivery: pb.ScalarDelivery) -> None:
+        raise AssertionError(delivery)  # no job here has scalars
+
     def _bring(self, event: Event) -> None:
         self.play.deliver(self.lie(event))
 

@@ -53,6 +53,7 @@ CUSTODIANS_CALLS: dict[Operation, tuple[tuple[str, object], ...]] = {
         ("Decline", custody_pb2.Declination()),
         ("PublishKey", iter(())),
         ("DeliverSum", iter(())),
+        ("DeliverScalars", custody_pb2.ScalarDelivery()),
     ),
     Operation.CIPHERTEXT_READ: (("FetchCiphertext", custody_pb2.CiphertextRequest()),),
 }

@@ -51,6 +51,7 @@ class Outbox:
     declined: list[pb.Declination] = field(default_factory=list)
     keys: list[tuple[pb.KeyHeader, bytes]] = field(default_factory=list)
     sums: list[tuple[pb.SumHeader, bytes]] = field(default_factory=list)
+    scalars: list[pb.ScalarDelivery] = field(default_factory=list)
     bundles: dict[str, bytes] = field(default_factory=dict)
 
     def decline(self, declination: pb.Declination) -> None:
@@ -66,6 +67,9 @@ class Outbox:
 
     def deliver_sum(self, header: pb.SumHeader, pieces: Callable[[], Iterator[bytes]]) -> None:
         self.sums.append((header, b"".join(pieces())))
+
+    def deliver_scalars(self, delivery: pb.ScalarDelivery) -> None:
+        self.scalars.append(delivery)
 
 
 class House:

@@ -185,6 +185,7 @@ class Instruction(_message.Message):
     JOB_END_FIELD_NUMBER: _builtins.int
     WELCOME_FIELD_NUMBER: _builtins.int
     FEDERATION_POLICIES_FIELD_NUMBER: _builtins.int
+    OWN_SCALARS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def job_offer(self) -> Global___JobOffer: ...
     @_builtins.property
@@ -199,6 +200,8 @@ class Instruction(_message.Message):
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
     def federation_policies(self) -> Global___FederationPolicies: ...
+    @_builtins.property
+    def own_scalars(self) -> Global___OwnScalars: ...
     def __init__(
         self,
         *,
@@ -209,16 +212,42 @@ class Instruction(_message.Message):
         job_end: Global___JobEnd | None = ...,
         welcome: Global___Welcome | None = ...,
         federation_policies: Global___FederationPolicies | None = ...,
+        own_scalars: Global___OwnScalars | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["federation_policies", b"federation_policies", "job_end", b"job_end", "job_offer", b"job_offer", "kind", b"kind", "masking_step", b"masking_step", "round_end", b"round_end", "round_start", b"round_start", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["federation_policies", b"federation_policies", "job_end", b"job_end", "job_offer", b"job_offer", "kind", b"kind", "masking_step", b"masking_step", "own_scalars", b"own_scalars", "round_end", b"round_end", "round_start", b"round_start", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["federation_policies", b"federation_policies", "job_end", b"job_end", "job_offer", b"job_offer", "kind", b"kind", "masking_step", b"masking_step", "round_end", b"round_end", "round_start", b"round_start", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["federation_policies", b"federation_policies", "job_end", b"job_end", "job_offer", b"job_offer", "kind", b"kind", "masking_step", b"masking_step", "own_scalars", b"own_scalars", "round_end", b"round_end", "round_start", b"round_start", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["job_offer", "round_start", "masking_step", "round_end", "job_end", "welcome", "federation_policies"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["job_offer", "round_start", "masking_step", "round_end", "job_end", "welcome", "federation_policies", "own_scalars"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___Instruction: _TypeAlias = Instruction  # noqa: Y015
+
+@_typing.final
+class OwnScalars(_message.Message):
+    """The custodian's signed statement of the numbers that it opened about this node's contribution."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    statement: _builtins.bytes
+    @_builtins.property
+    def address(self) -> Global___RoundAddress: ...
+    def __init__(
+        self,
+        *,
+        address: Global___RoundAddress | None = ...,
+        statement: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["address", b"address"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "statement", b"statement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OwnScalars: _TypeAlias = OwnScalars  # noqa: Y015
 
 @_typing.final
 class FederationPolicies(_message.Message):

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\rcustody.proto\x12\nfedseal.v1\"\x1e\n\x0e\x43ustodyReceipt\x12\x0c\n\x04note\x18\x01 \x01(\t\"\x83\x01\n\x13\x43ustodianAttendance\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0f\n\x07session\x18\x02 \x01(\x0c\x12\x1c\n\x14identity_certificate\x18\x03 \x01(\t\x12\x10\n\x08software\x18\x04 \x01(\t\x12\x11\n\topen_jobs\x18\x05 \x03(\t\"\xc9\x01\n\rCustodianTask\x12-\n\x07welcome\x18\x01 \x01(\x0b\x32\x1a.fedseal.v1.CustodyWelcomeH\x00\x12-\n\tjob_offer\x18\x02 \x01(\x0b\x32\x18.fedseal.v1.CustodyOfferH\x00\x12\'\n\x08open_sum\x18\x03 \x01(\x0b\x32\x13.fedseal.v1.OpenSumH\x00\x12)\n\x07job_end\x18\x04 \x01(\x0b\x32\x16.fedseal.v1.CustodyEndH\x00\x42\x06\n\x04kind\"J\n\x0e\x43ustodyWelcome\x12\x1f\n\x17\x63oordinator_certificate\x18\x01 \x01(\t\x12\x17\n\x0frevocation_list\x18\x02 \x01(\x0c\"-\n\x0c\x43ustodyOffer\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x10\n\x08\x64ocument\x18\x02 \x01(\x0c\"H\n\nSumAddress\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12\r\n\x05round\x18\x03 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\"y\n\x07OpenSum\x12\'\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x16.fedseal.v1.SumAddress\x12\x0f\n\x07request\x18\x02 \x01(\x0c\x12\x1b\n\x13member_certificates\x18\x03 \x03(\t\x12\x17\n\x0frevocation_list\x18\x04 \x01(\x0c\"L\n\nCustodyEnd\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\njob_record\x18\x04 \x01(\x0c\"c\n\x0b\x44\x65\x63lination\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\'\n\x07\x61\x64\x64ress\x18\x02 \x01(\x0b\x32\x16.fedseal.v1.SumAddress\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x10\n\x08sentence\x18\x04 \x01(\t\"J\n\x07KeyPart\x12\'\n\x06header\x18\x01 \x01(\x0b\x32\x15.fedseal.v1.KeyHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"9\n\tKeyHeader\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x11\n\tstatement\x18\x02 \x01(\x0c\x12\x0c\n\x04size\x18\x03 \x01(\x04\"L\n\x11\x43iphertextRequest\x12\'\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x16.fedseal.v1.SumAddress\x12\x0e\n\x06member\x18\x02 \x01(\t\"\x1f\n\x0f\x43iphertextPiece\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"J\n\x07SumPart\x12\'\n\x06header\x18\x01 \x01(\x0b\x32\x15.fedseal.v1.SumHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"f\n\tSumHeader\x12\'\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x16.fedseal.v1.SumAddress\x12\x0f\n\x07request\x18\x02 \x01(\t\x12\x11\n\tstatement\x18\x03 \x01(\x0c\x12\x0c\n\x04size\x18\x04 \x01(\x04\x32\xe4\x02\n\x07\x43ustody\x12\x46\n\x06\x41ttend\x12\x1f.fedseal.v1.CustodianAttendance\x1a\x19.fedseal.v1.CustodianTask0\x01\x12>\n\x07\x44\x65\x63line\x12\x17.fedseal.v1.Declination\x1a\x1a.fedseal.v1.CustodyReceipt\x12?\n\nPublishKey\x12\x13.fedseal.v1.KeyPart\x1a\x1a.fedseal.v1.CustodyReceipt(\x01\x12O\n\x0f\x46\x65tchCiphertext\x12\x1d.fedseal.v1.CiphertextRequest\x1a\x1b.fedseal.v1.CiphertextPiece0\x01\x12?\n\nDeliverSum\x12\x13.fedseal.v1.SumPart\x1a\x1a.fedseal.v1.CustodyReceipt(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\rcustody.proto\x12\nfedseal.v1\"\x1e\n\x0e\x43ustodyReceipt\x12\x0c\n\x04note\x18\x01 \x01(\t\"\x83\x01\n\x13\x43ustodianAttendance\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0f\n\x07session\x18\x02 \x01(\x0c\x12\x1c\n\x14identity_certificate\x18\x03 \x01(\t\x12\x10\n\x08software\x18\x04 \x01(\t\x12\x11\n\topen_jobs\x18\x05 \x03(\t\"\xfa\x01\n\rCustodianTask\x12-\n\x07welcome\x18\x01 \x01(\x0b\x32\x1a.fedseal.v1.CustodyWelcomeH\x00\x12-\n\tjob_offer\x18\x02 \x01(\x0b\x32\x18.fedseal.v1.CustodyOfferH\x00\x12\'\n\x08open_sum\x18\x03 \x01(\x0b\x32\x13.fedseal.v1.OpenSumH\x00\x12)\n\x07job_end\x18\x04 \x01(\x0b\x32\x16.fedseal.v1.CustodyEndH\x00\x12/\n\x0copen_scalars\x18\x05 \x01(\x0b\x32\x17.fedseal.v1.OpenScalarsH\x00\x42\x06\n\x04kind\"J\n\x0e\x43ustodyWelcome\x12\x1f\n\x17\x63oordinator_certificate\x18\x01 \x01(\t\x12\x17\n\x0frevocation_list\x18\x02 \x01(\x0c\"-\n\x0c\x43ustodyOffer\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x10\n\x08\x64ocument\x18\x02 \x01(\x0c\"H\n\nSumAddress\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12\r\n\x05round\x18\x03 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\"y\n\x07OpenSum\x12\'\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x16.fedseal.v1.SumAddress\x12\x0f\n\x07request\x18\x02 \x01(\x0c\x12\x1b\n\x13member_certificates\x18\x03 \x03(\t\x12\x17\n\x0frevocation_list\x18\x04 \x01(\x0c\"\xa1\x01\n\x0bOpenScalars\x12\'\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x16.fedseal.v1.SumAddress\x12\x0f\n\x07request\x18\x02 \x01(\x0c\x12\x1b\n\x13member_certificates\x18\x03 \x03(\t\x12\x17\n\x0frevocation_list\x18\x04 \x01(\x0c\x12\r\n\x05terms\x18\x05 \x01(\x0c\x12\x13\n\x0b\x63iphertexts\x18\x06 \x03(\x0c\"M\n\x0eScalarDelivery\x12\'\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x16.fedseal.v1.SumAddress\x12\x12\n\nstatements\x18\x02 \x03(\x0c\"L\n\nCustodyEnd\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\njob_record\x18\x04 \x01(\x0c\"c\n\x0b\x44\x65\x63lination\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\'\n\x07\x61\x64\x64ress\x18\x02 \x01(\x0b\x32\x16.fedseal.v1.SumAddress\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x10\n\x08sentence\x18\x04 \x01(\t\"J\n\x07KeyPart\x12\'\n\x06header\x18\x01 \x01(\x0b\x32\x15.fedseal.v1.KeyHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"9\n\tKeyHeader\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x11\n\tstatement\x18\x02 \x01(\x0c\x12\x0c\n\x04size\x18\x03 \x01(\x04\"L\n\x11\x43iphertextRequest\x12\'\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x16.fedseal.v1.SumAddress\x12\x0e\n\x06member\x18\x02 \x01(\t\"\x1f\n\x0f\x43iphertextPiece\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"J\n\x07SumPart\x12\'\n\x06header\x18\x01 \x01(\x0b\x32\x15.fedseal.v1.SumHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"f\n\tSumHeader\x12\'\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x16.fedseal.v1.SumAddress\x12\x0f\n\x07request\x18\x02 \x01(\t\x12\x11\n\tstatement\x18\x03 \x01(\x0c\x12\x0c\n\x04size\x18\x04 \x01(\x04\x32\xae\x03\n\x07\x43ustody\x12\x46\n\x06\x41ttend\x12\x1f.fedseal.v1.CustodianAttendance\x1a\x19.fedseal.v1.CustodianTask0\x01\x12>\n\x07\x44\x65\x63line\x12\x17.fedseal.v1.Declination\x1a\x1a.fedseal.v1.CustodyReceipt\x12?\n\nPublishKey\x12\x13.fedseal.v1.KeyPart\x1a\x1a.fedseal.v1.CustodyReceipt(\x01\x12O\n\x0f\x46\x65tchCiphertext\x12\x1d.fedseal.v1.CiphertextRequest\x1a\x1b.fedseal.v1.CiphertextPiece0\x01\x12?\n\nDeliverSum\x12\x13.fedseal.v1.SumPart\x1a\x1a.fedseal.v1.CustodyReceipt(\x01\x12H\n\x0e\x44\x65liverScalars\x12\x1a.fedseal.v1.ScalarDelivery\x1a\x1a.fedseal.v1.CustodyReceiptb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,31 +36,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CUSTODIANATTENDANCE']._serialized_start=62
   _globals['_CUSTODIANATTENDANCE']._serialized_end=193
   _globals['_CUSTODIANTASK']._serialized_start=196
-  _globals['_CUSTODIANTASK']._serialized_end=397
-  _globals['_CUSTODYWELCOME']._serialized_start=399
-  _globals['_CUSTODYWELCOME']._serialized_end=473
-  _globals['_CUSTODYOFFER']._serialized_start=475
-  _globals['_CUSTODYOFFER']._serialized_end=520
-  _globals['_SUMADDRESS']._serialized_start=522
-  _globals['_SUMADDRESS']._serialized_end=594
-  _globals['_OPENSUM']._serialized_start=596
-  _globals['_OPENSUM']._serialized_end=717
-  _globals['_CUSTODYEND']._serialized_start=719
-  _globals['_CUSTODYEND']._serialized_end=795
-  _globals['_DECLINATION']._serialized_start=797
-  _globals['_DECLINATION']._serialized_end=896
-  _globals['_KEYPART']._serialized_start=898
-  _globals['_KEYPART']._serialized_end=972
-  _globals['_KEYHEADER']._serialized_start=974
-  _globals['_KEYHEADER']._serialized_end=1031
-  _globals['_CIPHERTEXTREQUEST']._serialized_start=1033
-  _globals['_CIPHERTEXTREQUEST']._serialized_end=1109
-  _globals['_CIPHERTEXTPIECE']._serialized_start=1111
-  _globals['_CIPHERTEXTPIECE']._serialized_end=1142
-  _globals['_SUMPART']._serialized_start=1144
-  _globals['_SUMPART']._serialized_end=1218
-  _globals['_SUMHEADER']._serialized_start=1220
-  _globals['_SUMHEADER']._serialized_end=1322
-  _globals['_CUSTODY']._serialized_start=1325
-  _globals['_CUSTODY']._serialized_end=1681
+  _globals['_CUSTODIANTASK']._serialized_end=446
+  _globals['_CUSTODYWELCOME']._serialized_start=448
+  _globals['_CUSTODYWELCOME']._serialized_end=522
+  _globals['_CUSTODYOFFER']._serialized_start=524
+  _globals['_CUSTODYOFFER']._serialized_end=569
+  _globals['_SUMADDRESS']._serialized_start=571
+  _globals['_SUMADDRESS']._serialized_end=643
+  _globals['_OPENSUM']._serialized_start=645
+  _globals['_OPENSUM']._serialized_end=766
+  _globals['_OPENSCALARS']._serialized_start=769
+  _globals['_OPENSCALARS']._serialized_end=930
+  _globals['_SCALARDELIVERY']._serialized_start=932
+  _globals['_SCALARDELIVERY']._serialized_end=1009
+  _globals['_CUSTODYEND']._serialized_start=1011
+  _globals['_CUSTODYEND']._serialized_end=1087
+  _globals['_DECLINATION']._serialized_start=1089
+  _globals['_DECLINATION']._serialized_end=1188
+  _globals['_KEYPART']._serialized_start=1190
+  _globals['_KEYPART']._serialized_end=1264
+  _globals['_KEYHEADER']._serialized_start=1266
+  _globals['_KEYHEADER']._serialized_end=1323
+  _globals['_CIPHERTEXTREQUEST']._serialized_start=1325
+  _globals['_CIPHERTEXTREQUEST']._serialized_end=1401
+  _globals['_CIPHERTEXTPIECE']._serialized_start=1403
+  _globals['_CIPHERTEXTPIECE']._serialized_end=1434
+  _globals['_SUMPART']._serialized_start=1436
+  _globals['_SUMPART']._serialized_end=1510
+  _globals['_SUMHEADER']._serialized_start=1512
+  _globals['_SUMHEADER']._serialized_end=1614
+  _globals['_CUSTODY']._serialized_start=1617
+  _globals['_CUSTODY']._serialized_end=2047
 # @@protoc_insertion_point(module_scope)

@@ -85,6 +85,7 @@ class CustodianTask(_message.Message):
     JOB_OFFER_FIELD_NUMBER: _builtins.int
     OPEN_SUM_FIELD_NUMBER: _builtins.int
     JOB_END_FIELD_NUMBER: _builtins.int
+    OPEN_SCALARS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___CustodyWelcome: ...
     @_builtins.property
@@ -93,6 +94,8 @@ class CustodianTask(_message.Message):
     def open_sum(self) -> Global___OpenSum: ...
     @_builtins.property
     def job_end(self) -> Global___CustodyEnd: ...
+    @_builtins.property
+    def open_scalars(self) -> Global___OpenScalars: ...
     def __init__(
         self,
         *,
@@ -100,12 +103,13 @@ class CustodianTask(_message.Message):
         job_offer: Global___CustodyOffer | None = ...,
         open_sum: Global___OpenSum | None = ...,
         job_end: Global___CustodyEnd | None = ...,
+        open_scalars: Global___OpenScalars | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["job_end", b"job_end", "job_offer", b"job_offer", "kind", b"kind", "open_sum", b"open_sum", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job_end", b"job_end", "job_offer", b"job_offer", "kind", b"kind", "open_scalars", b"open_scalars", "open_sum", b"open_sum", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_end", b"job_end", "job_offer", b"job_offer", "kind", b"kind", "open_sum", b"open_sum", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_end", b"job_end", "job_offer", b"job_offer", "kind", b"kind", "open_scalars", b"open_scalars", "open_sum", b"open_sum", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "job_offer", "open_sum", "job_end"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "job_offer", "open_sum", "job_end", "open_scalars"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -214,6 +218,73 @@ class OpenSum(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OpenSum: _TypeAlias = OpenSum  # noqa: Y015
+
+@_typing.final
+class OpenScalars(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    MEMBER_CERTIFICATES_FIELD_NUMBER: _builtins.int
+    REVOCATION_LIST_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    CIPHERTEXTS_FIELD_NUMBER: _builtins.int
+    request: _builtins.bytes
+    """the digest of the sum in it is that of the encrypted scalars"""
+    revocation_list: _builtins.bytes
+    terms: _builtins.bytes
+    """which numbers, as every node computed them"""
+    @_builtins.property
+    def address(self) -> Global___SumAddress: ...
+    @_builtins.property
+    def member_certificates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """PEM, in roster order"""
+
+    @_builtins.property
+    def ciphertexts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """SHA-256 of the second ciphertext of each member in the request"""
+
+    def __init__(
+        self,
+        *,
+        address: Global___SumAddress | None = ...,
+        request: _builtins.bytes = ...,
+        member_certificates: _abc.Iterable[_builtins.str] | None = ...,
+        revocation_list: _builtins.bytes = ...,
+        terms: _builtins.bytes = ...,
+        ciphertexts: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["address", b"address"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "ciphertexts", b"ciphertexts", "member_certificates", b"member_certificates", "request", b"request", "revocation_list", b"revocation_list", "terms", b"terms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenScalars: _TypeAlias = OpenScalars  # noqa: Y015
+
+@_typing.final
+class ScalarDelivery(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    STATEMENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def address(self) -> Global___SumAddress: ...
+    @_builtins.property
+    def statements(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def __init__(
+        self,
+        *,
+        address: Global___SumAddress | None = ...,
+        statements: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["address", b"address"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "statements", b"statements"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScalarDelivery: _TypeAlias = ScalarDelivery  # noqa: Y015
 
 @_typing.final
 class CustodyEnd(_message.Message):

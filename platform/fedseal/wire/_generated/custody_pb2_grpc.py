@@ -60,6 +60,11 @@ class CustodyStub:
                 request_serializer=custody__pb2.SumPart.SerializeToString,
                 response_deserializer=custody__pb2.CustodyReceipt.FromString,
                 _registered_method=True)
+        self.DeliverScalars = channel.unary_unary(
+                '/fedseal.v1.Custody/DeliverScalars',
+                request_serializer=custody__pb2.ScalarDelivery.SerializeToString,
+                response_deserializer=custody__pb2.CustodyReceipt.FromString,
+                _registered_method=True)
 
 
 class CustodyServicer:
@@ -101,6 +106,13 @@ class CustodyServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeliverScalars(self, request, context):
+        """Opened numbers about single contributions, signed for each node.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CustodyServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -127,6 +139,11 @@ def add_CustodyServicer_to_server(servicer, server):
             'DeliverSum': grpc.stream_unary_rpc_method_handler(
                     servicer.DeliverSum,
                     request_deserializer=custody__pb2.SumPart.FromString,
+                    response_serializer=custody__pb2.CustodyReceipt.SerializeToString,
+            ),
+            'DeliverScalars': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeliverScalars,
+                    request_deserializer=custody__pb2.ScalarDelivery.FromString,
                     response_serializer=custody__pb2.CustodyReceipt.SerializeToString,
             ),
     }
@@ -265,6 +282,33 @@ class Custody:
             target,
             '/fedseal.v1.Custody/DeliverSum',
             custody__pb2.SumPart.SerializeToString,
+            custody__pb2.CustodyReceipt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeliverScalars(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fedseal.v1.Custody/DeliverScalars',
+            custody__pb2.ScalarDelivery.SerializeToString,
             custody__pb2.CustodyReceipt.FromString,
             options,
             channel_credentials,

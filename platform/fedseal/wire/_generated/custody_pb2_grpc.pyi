@@ -47,6 +47,8 @@ class CustodyStub:
     """One member's ciphertext of a sum that is to be opened."""
     DeliverSum: _grpc.StreamUnaryMultiCallable[_custody_pb2.SumPart, _custody_pb2.CustodyReceipt]
     """An opened sum, after its header."""
+    DeliverScalars: _grpc.UnaryUnaryMultiCallable[_custody_pb2.ScalarDelivery, _custody_pb2.CustodyReceipt]
+    """Opened numbers about single contributions, signed for each node."""
 
 @_typing.type_check_only
 class CustodyAsyncStub(CustodyStub):
@@ -63,6 +65,8 @@ class CustodyAsyncStub(CustodyStub):
     """One member's ciphertext of a sum that is to be opened."""
     DeliverSum: _aio.StreamUnaryMultiCallable[_custody_pb2.SumPart, _custody_pb2.CustodyReceipt]  # type: ignore[assignment]
     """An opened sum, after its header."""
+    DeliverScalars: _aio.UnaryUnaryMultiCallable[_custody_pb2.ScalarDelivery, _custody_pb2.CustodyReceipt]  # type: ignore[assignment]
+    """Opened numbers about single contributions, signed for each node."""
 
 class CustodyServicer(metaclass=_abc_1.ABCMeta):
     """Called by custodians, under mutual TLS with a custodian certificate."""
@@ -106,5 +110,13 @@ class CustodyServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_custody_pb2.CustodyReceipt, _abc.Awaitable[_custody_pb2.CustodyReceipt]]:
         """An opened sum, after its header."""
+
+    @_abc_1.abstractmethod
+    def DeliverScalars(
+        self,
+        request: _custody_pb2.ScalarDelivery,
+        context: _ServicerContext,
+    ) -> _typing.Union[_custody_pb2.CustodyReceipt, _abc.Awaitable[_custody_pb2.CustodyReceipt]]:
+        """Opened numbers about single contributions, signed for each node."""
 
 def add_CustodyServicer_to_server(servicer: CustodyServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

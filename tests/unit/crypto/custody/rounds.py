@@ -8,14 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedseal_crypto.custody import (
+    NOTHING_BESIDE,
+    Commitment,
     CommitmentList,
     Custody,
     Expected,
+    Parcel,
     SealedClient,
     SealedInput,
+    SealedMessage,
+    SealedServer,
     SumRequest,
     check_request,
-    collect_sealed,
     masked_parcel,
     open_sealed,
 )
@@ -38,11 +42,9 @@ from fedseal_crypto.masking import (
     MaskedInput,
     MaskingClient,
     MaskingServer,
-    Party,
     RoundParameters,
     ServerMessage,
     Step,
-    Transcript,
     choose_parameters,
 )
 
@@ -137,6 +139,7 @@ class Collected:
     inputs: dict[ClientId, SealedInput]
     commitments: CommitmentList | None
     pads: dict[ClientId, bytes]
+    server: SealedServer | None = None
 
     def request(self, **changed: object) -> SumRequest:
         """What it asks the custodian."""
@@ -173,22 +176,31 @@ def padded_clients(world: World) -> dict[ClientId, SealedClient]:
     }
 
 
-def play_padded(world: World, *, drops: Collection[ClientId] = ()) -> Collected:
+def play_padded(
+    world: World, *, drops: Collection[ClientId] = (), beside: Mapping[ClientId, bytes] | None = None
+) -> Collected:
     """A round of `homomorphic`; those in ``drops`` leave after their commitment."""
-    held = collect_sealed(
-        world.parameters,
-        {
-            name: Party(identity=key, words=world.words(name), leaves_at=Step.MASK if name in drops else None)
-            for name, key in world.identities.items()
-        },
-        world.custody,
-        entropy=entropy_of(("pad", world.attempt)).bytes,
-        transcript=Transcript(),
-    )
-    inputs = {name: parcel.sealed for name, parcel in held.parcels.items()}
-    pads = {name: parcel.pad.reveal() for name, parcel in held.parcels.items()}
-    result = held.result
-    return Collected(world, result.words, result.survivors, dict(held.bundles), inputs, held.commitments, pads)
+    _, plan = world.plan
+    clients, bundles = padded_clients(world), {}
+    server = SealedServer(world.parameters, world.members, world.key)
+    for name, client in clients.items():
+        padded = client.pad(world.words(name), entropy_of(("pad", name, world.attempt)).bytes)
+        bundles[name] = encrypt_vector(padded, plan=plan, public=world.secret.public)
+        commitment = client.commit(hashlib.sha256(bundles[name]).digest(), (beside or {}).get(name, NOTHING_BESIDE))
+        server.receive(SealedMessage(client=name, content=Commitment.decode(commitment.encode())))
+    server.close_step()
+    inputs, pads = {}, {}
+    for name in sorted(set(world.names) - set(drops)):
+        instruction = server.instruction_for(name)
+        assert instruction is not None
+        shown = CommitmentList.decode(instruction.encode(), members=len(world.names))
+        parcel = Parcel.decode(clients[name].send(shown).encode())
+        server.receive(SealedMessage(client=name, content=parcel))
+        inputs[name], pads[name] = parcel.sealed, parcel.pad.reveal()
+    server.close_step()
+    assert server.step is Step.DONE
+    result = server.result
+    return Collected(world, result.words, result.survivors, bundles, inputs, server.commitments, pads, server)
 
 
 Watch = Callable[[ClientId, MaskingClient], None]

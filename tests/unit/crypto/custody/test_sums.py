@@ -201,3 +201,26 @@ def test_coordinator_and_custodian_together_do_see_a_padded_contribution(padded:
     back = taken.copy()
     add_pad(back, pad[0][1], context0=padded.parameters.context0(), client=name)
     assert back == RingVector.zeros(layout)
+
+
+def test_members_left_out_after_the_last_step_are_not_in_the_sum(padded: World) -> None:
+    collected = play_padded(padded)
+    server = collected.server
+    assert server is not None
+    server.leave_out(NAMES[1:2])
+    server.leave_out(NAMES[1:2])
+    left = [name for name in NAMES if name != NAMES[1]]
+    assert list(server.result.survivors) == left
+    fewer = replace(collected, survivors=server.result.survivors, words=server.result.words)
+    opened = custodian_opens(padded, fewer.request(), collected.bundles)
+    layout, plan = padded.plan
+    values = layout.decode(lift_masks(opened, server.result.words, plan), count=len(left))["update"]
+    assert np.array_equal(values, padded.total(left))
+
+
+def test_too_many_left_out_give_no_sum(padded: World) -> None:
+    server = play_padded(padded).server
+    assert server is not None
+    with pytest.raises(RoundFailed, match="3 contributions would remain in the sum; 4 are needed"):
+        server.leave_out(NAMES[:2])
+    assert len(server.result.survivors) == len(NAMES)

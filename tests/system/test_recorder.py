@@ -117,7 +117,10 @@ FIGURES = {
 INSTEAD = {"rows": "nodes"}
 """Methods that weigh every node alike count nodes instead of rows."""
 
-MORE = {"lockdown": {"shortened", "kept_share", "miscounted_votes", "stray_changes"}}
+MORE = {
+    "lockdown": {"shortened", "kept_share", "miscounted_votes", "stray_changes"},
+    "metavd": {"dropout_rate", "divergence"},
+}
 """Further figures of the training stage, by method."""
 
 ALWAYS = {"bytes_up_per_node"}

@@ -489,8 +489,7 @@ def _contribution(
     own = personal_model(
         signed,
         stage,
-        received.plan,
-        local_state=context.local_state,
+        context,
         schema_digest=me.data.registration(signed.document.dataset).schema_digest,
     )
     if own is not None:

@@ -122,6 +122,7 @@ INSTEAD = {"rows": "nodes"}
 MORE = {
     "lockdown": {"shortened", "kept_share", "miscounted_votes", "stray_changes"},
     "recess": {"probes", "removed", "least_trust"},
+    "metavd": {"dropout_rate", "divergence"},
 }
 """Further figures of the training stage, by method."""
 
@@ -181,8 +182,8 @@ WITH_SCALARS_ENTRIES = {
 }
 """The same, where the method judges single nodes: digests, and whom it left out for which reason."""
 
-SCALARS_FROM_CUSTODIAN = {"DeliverScalars": {*ADDRESS, "statements"}}
-"""Numbers about single nodes, signed; `statements` are looked into further below."""
+SCALARS_FROM_CUSTODIAN = {"DeliverScalars": {*ADDRESS, "statements", "roll"}}
+"""Numbers about single nodes, signed, which are looked into further below, and about whom there are none."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -57,12 +57,13 @@ class SumDelivered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalarsDelivered:
-    """A custodian opened numbers about single contributions: its signed statement of each node."""
+    """A custodian opened numbers about single contributions: a signed statement of each, and the rest's names."""
 
     custodian: str
     job: Digest
     address: RoundAddress
     statements: tuple[bytes, ...]
+    roll: bytes
 
 
 JobCustodyEvent = CustodianDeclined | KeyPublished | SumDelivered | ScalarsDelivered

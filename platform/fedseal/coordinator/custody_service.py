@@ -148,9 +148,14 @@ class CustodyService(rpc.CustodyServicer):
             sentence = f"{address}: opened scalars come with one statement of each node"
             raise PeerFault(sentence)
         statements = tuple(_statement(item) for item in request.statements)
-        self._engine.call(
-            ScalarsDelivered(custodian=custodian, job=address.job, address=address, statements=statements)
+        event = ScalarsDelivered(
+            custodian=custodian,
+            job=address.job,
+            address=address,
+            statements=statements,
+            roll=_statement(request.roll),
         )
+        self._engine.call(event)
         return pb.CustodyReceipt(note="stored")
 
     def _target(self, custodian: str) -> Path:

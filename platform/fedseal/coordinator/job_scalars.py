@@ -3,7 +3,9 @@
 Rules kept here:
 
 1. An answer counts only if the custodian signed a statement of every node in the request, for exactly that request.
-2. Every node is handed what was signed about it before the sum is asked for, so that it can compare.
+2. Every node is handed what was signed about it before the sum is asked for, so that it can compare; a member about
+   which no number was opened, because it dropped out, is handed the custodian's signed
+   word for that.
 3. While the custodian is away the job waits, as for a sum.
 """
 
@@ -17,7 +19,15 @@ from fedseal.coordinator.job_custody import LATER, JobCustody
 from fedseal.coordinator.sealed_round import SealedRound
 from fedseal.errors import PeerFault, RefusalError
 from fedseal.methods.judging import Numbers
-from fedseal.protection.scalars import OpenedScalars, Operands, read_scalars, request_digest, terms_digest
+from fedseal.protection.scalars import (
+    OpenedScalars,
+    Operands,
+    ScalarRoll,
+    read_roll,
+    read_scalars,
+    request_digest,
+    terms_digest,
+)
 from fedseal.rounds import RoundAddress
 from fedseal.wire._generated import coordination_pb2, custody_pb2
 from fedseal.wire.custody import address_to_wire
@@ -43,6 +53,7 @@ class JobScalars:
         self._pause_until: datetime | None = None
         self._opened: dict[str, OpenedScalars] = {}
         self._statements: dict[str, bytes] = {}
+        self._roll = b""
 
     def numbers(self, active: SealedRound, *, now: datetime) -> Mapping[str, Numbers] | None:
         """The opened numbers of each node; None while the custodian, which is asked here, has not opened them.
@@ -119,10 +130,11 @@ class JobScalars:
             raise PeerFault(sentence)
         for item, own in zip(opened, active.operands(), strict=True):
             self._check(item, own, active)
+        self._check_roll(read_roll(event.roll, judge), active)
         statements = dict(zip(map(str, survivors), event.statements, strict=True))
         self._ledger.scalars_opened(event.custodian, event.address, statements, now=now)
         self._opened = {item.node: item for item in opened}
-        self._statements = statements
+        self._statements, self._roll = statements, event.roll
 
     @property
     def bounded(self) -> frozenset[str]:
@@ -130,11 +142,12 @@ class JobScalars:
         return frozenset(node for node, opened in self._opened.items() if None not in opened.values.values())
 
     def own(self, node: str) -> coordination_pb2.Instruction | None:
-        """What to hand a node: the statement about it in the newest round with opened scalars."""
-        statement = self._statements.get(node)
-        if statement is None or self._asked is None:
+        """What to hand a node: the statement about it in the newest round with scalars, or that there is none."""
+        if not self._statements or self._asked is None:
             return None
-        own = coordination_pb2.OwnScalars(address=self._asked.to_wire(), statement=statement)
+        statement = self._statements.get(node, b"")
+        roll = b"" if statement else self._roll
+        own = coordination_pb2.OwnScalars(address=self._asked.to_wire(), statement=statement, roll=roll)
         return coordination_pb2.Instruction(own_scalars=own)
 
     def _begin(self, active: SealedRound, now: datetime) -> None:
@@ -156,7 +169,24 @@ class JobScalars:
         self._request = request_digest(request, scalars.terms, operands)
         self._ledger.scalars_asked(address, self._request, members, now=now)
         self._asked, self._told, self._pause_until, self._waiting_since = address, None, None, now
-        self._opened, self._statements = {}, {}
+        self._opened, self._statements, self._roll = {}, {}, b""
+
+    def _check_roll(self, roll: ScalarRoll, active: SealedRound) -> None:
+        address, present = active.opened.plan.address, set(active.driver.result.survivors)
+        roster = active.opened.plan.parameters.roster
+        wanted = {
+            "federation": self._around.federation,
+            "job": address.job,
+            "stage": address.stage,
+            "round": address.round,
+            "attempt": address.attempt,
+            "request": self._request,
+            "absent": tuple(str(client) for client in roster if client not in present),
+        }
+        for field, value in wanted.items():
+            if getattr(roll, field) != value:
+                sentence = f"{address}: {self._custody.name} lists another {field} of scalars than was asked for"
+                raise PeerFault(sentence)
 
     def _check(self, opened: OpenedScalars, own: Operands, active: SealedRound) -> None:
         address, scalars = active.opened.plan.address, active.opened.scalars

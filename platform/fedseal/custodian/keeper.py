@@ -22,14 +22,14 @@ import structlog
 from fedseal.custodian.config import CustodianSettings
 from fedseal.custodian.ledger import CustodianLedger
 from fedseal.custodian.opening import Asked, Rules, add_signed, check_asked, served_job
-from fedseal.custodian.scalars import AskedScalars, check_scalars, open_scalars
+from fedseal.custodian.scalars import AskedScalars, check_scalars, open_scalars, roll_of
 from fedseal.custodian.vault import KeyLocked, Vault
 from fedseal.documents import SignedJob, read_job
 from fedseal.errors import PeerFault, PlatformError, RefusalError, RemoteError
 from fedseal.foreign import fitted
 from fedseal.methods import programme
 from fedseal.protection import JobKey, OpenedSum, ScalarKey, job_parameters, sign_key_statement, sign_sum_statement
-from fedseal.protection.scalars import names_of, scalar_parameters, sign_scalars
+from fedseal.protection.scalars import names_of, scalar_parameters, sign_roll, sign_scalars
 from fedseal.rounds import RoundAddress
 from fedseal.trust import Clock, Trust
 from fedseal.wire import chunks
@@ -335,7 +335,8 @@ class Keeper:
             return pb.ScalarDelivery.FromString(known)
         opened = open_scalars(asked, scalars, self._fetch, federation=me.federation, now=now)
         signed = [sign_scalars(item, key=me.key, certificate_pem=me.certificate) for item in opened]
-        delivery = pb.ScalarDelivery(address=address_to_wire(address), statements=signed)
+        roll = sign_roll(roll_of(asked, federation=me.federation), key=me.key, certificate_pem=me.certificate)
+        delivery = pb.ScalarDelivery(address=address_to_wire(address), statements=signed, roll=roll)
         row = OpenedScalarsRow(
             job=address.job,
             stage=address.stage,

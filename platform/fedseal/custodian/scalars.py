@@ -24,6 +24,7 @@ from fedseal.errors import PeerFault
 from fedseal.protection.scalars import (
     OpenedScalars,
     Operands,
+    ScalarRoll,
     ScalarTerms,
     most_scalars,
     names_of,
@@ -177,6 +178,21 @@ def open_scalars(
             values = dict.fromkeys(values)
         statements.append(_statement(asked, number, values, federation=federation, now=now))
     return tuple(statements)
+
+
+def roll_of(asked: AskedScalars, *, federation: str) -> ScalarRoll:
+    """The members of the round that are not in the request, unsigned."""
+    address, request = asked.asked.address, asked.asked.request
+    present = {sealed.client for sealed in request.inputs}
+    return ScalarRoll(
+        federation=federation,
+        job=address.job,
+        stage=address.stage,
+        round=address.round,
+        attempt=address.attempt,
+        request=asked.request,
+        absent=tuple(str(client) for client in request.parameters.roster if client not in present),
+    )
 
 
 def _statement(

@@ -28,9 +28,13 @@ class SmallCnnSettings(TrainingSettings):
         Literal["none", "batch", "group"], Field(description="layers between convolution and activation")
     ] = "none"
     hidden_normalisation: Annotated[
-        bool, Field(description="the same normalisation after the hidden layer; not with `normalisation: none`")
+        bool, Field(description="the same normalisation after each hidden layer; not with `normalisation: none`")
     ] = False
     hidden_width: Annotated[int, Field(ge=0, le=8192, description="units before the last layer; 0 for none")] = 128
+    more_hidden: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=8192)], ...],
+        Field(max_length=4, description="units of further layers between these and the last"),
+    ] = ()
 
     @model_validator(mode="after")
     def _image_survives_pooling(self) -> "SmallCnnSettings":
@@ -62,7 +66,9 @@ class SmallCnn(TorchRepresentation):
         settings = self.settings
         filters = tuple(narrower(count, share) for count in settings.filters)
         hidden = narrower(settings.hidden_width, share) if settings.hidden_width else 0
-        return SmallCnn(settings.model_copy(update={"filters": filters, "hidden_width": hidden}))
+        more = tuple(narrower(units, share) for units in settings.more_hidden)
+        changed = {"filters": filters, "hidden_width": hidden, "more_hidden": more}
+        return SmallCnn(settings.model_copy(update=changed))
 
     def module(self, width: int) -> torch.nn.Module:
         """See `TorchLearner`.
@@ -100,13 +106,14 @@ class SmallCnn(TorchRepresentation):
     def _add_layers(self, module: torch.nn.Sequential) -> None:
         settings, halvings = self.settings, len(self.settings.filters)
         flat = settings.filters[-1] * (settings.height >> halvings) * (settings.width >> halvings)
-        sizes = [flat, *([settings.hidden_width] if settings.hidden_width else []), self.outputs]
+        hidden = [settings.hidden_width] if settings.hidden_width else []
+        sizes = [flat, *hidden, *settings.more_hidden, self.outputs]
         for index, (inputs, outputs) in enumerate(pairwise(sizes)):
             if index:
+                number = "" if index == 1 else str(index)
                 if settings.hidden_normalisation:
                     batch = settings.normalisation == "batch"
-                    module.add_module(
-                        "hidden_norm", torch.nn.BatchNorm1d(inputs) if batch else torch.nn.GroupNorm(1, inputs)
-                    )
-                module.add_module("hidden_relu", torch.nn.ReLU())
+                    norm = torch.nn.BatchNorm1d(inputs) if batch else torch.nn.GroupNorm(1, inputs)
+                    module.add_module(f"hidden_norm{number}", norm)
+                module.add_module(f"hidden_relu{number}", torch.nn.ReLU())
             module.add_module(f"layer{index}", torch.nn.Linear(inputs, outputs))

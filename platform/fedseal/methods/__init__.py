@@ -10,6 +10,7 @@ from fedseal.methods.contract import (
     CohortSum,
     Contribution,
     DisclosureStatement,
+    FittingMethod,
     GroupedMethod,
     IndividualMethod,
     Method,
@@ -18,6 +19,7 @@ from fedseal.methods.contract import (
     Quantity,
     Stage,
     node_seed,
+    own_model,
 )
 from fedseal.methods.errors import BroadcastRefused, ContributionRefused, MethodUnsuitable
 from fedseal.methods.groups import asked_nodes
@@ -48,6 +50,7 @@ __all__ = [
     "Contribution",
     "ContributionRefused",
     "DisclosureStatement",
+    "FittingMethod",
     "GroupedMethod",
     "IndividualMethod",
     "JobRun",
@@ -70,6 +73,7 @@ __all__ = [
     "method_class",
     "method_names",
     "node_seed",
+    "own_model",
     "pack_broadcast",
     "programme",
     "programme_statement",

@@ -22,7 +22,8 @@ Rules a method keeps:
 A method whose contributions do not add up is an `IndividualMethod`; nothing but its own statement and its one further
 function tells it from the others. A method that needs sums over groups of nodes is a `GroupedMethod`.
 
-A method whose nodes fit their model to the rows they predict is an `AdaptingMethod`; the evaluation asks it to.
+A method whose nodes fit the finished model to their own training rows is a `FittingMethod`; one whose nodes fit their
+model to the very rows they predict is an `AdaptingMethod`. The evaluation asks either to, and nothing is sent.
 
 A method is found through the entry-point group ``fedseal.methods`` as a class that is constructed from its
 settings.
@@ -323,6 +324,37 @@ class AdaptingMethod(Method, Protocol):
         Raises:
             TrainingFailed: Adaptation gave nothing usable.
         """
+
+
+@runtime_checkable
+class FittingMethod(Method, Protocol):
+    """A method whose finished model each node fits to its own training rows before it uses it."""
+
+    def fitted_model(self, context: NodeContext, exported: NamedTensors) -> NamedTensors:
+        """Node: its model, in place of `Method.node_model`; nothing is sent, and nothing given is changed.
+
+        Args:
+            context: Of any stage after the training; its broadcast is not looked at.
+            exported: What the training stage published.
+
+        Raises:
+            TrainingFailed: Adaptation gave nothing usable.
+        """
+
+
+def own_model(method: Method, context: NodeContext, exported: NamedTensors) -> NamedTensors:
+    """Node: its own model, fitted to its training rows if the method does that, else joined with what it kept."""
+    if isinstance(method, FittingMethod):
+        return method.fitted_model(context, exported)
+    return method.node_model(exported, context.local_state)
+
+
+def predicting_model(
+    method: Method, context: NodeContext, exported: NamedTensors, inputs: NDArray[np.float32]
+) -> NamedTensors:
+    """Node: `own_model` as it predicts encoded rows, shape (rows, width): adapted to them if the method adapts."""
+    model = own_model(method, context, exported)
+    return method.adapted_model(context, model, inputs) if isinstance(method, AdaptingMethod) else model
 
 
 @runtime_checkable

@@ -4,7 +4,8 @@ Rules this module keeps:
 - A node contributes sums over its held-out rows (see `fedseal.learning.metrics`), never a prediction or a
   metric.
 - The model evaluated is the one that the training stage published, joined with what the node keeps for
-  itself; a method that adapts does so first, to the held-out rows without their labels, on a copy.
+  itself, and fitted to its own training rows if the method does that; a method that adapts does so last, to the
+  held-out rows without their labels, on a copy.
 """
 
 import math
@@ -28,7 +29,6 @@ from fedseal.learning.tensors import NamedTensors, Shapes
 from fedseal.methods.contract import (
     NOTHING,
     TRAINING_STAGE,
-    AdaptingMethod,
     CohortSum,
     Contribution,
     DisclosureStatement,
@@ -36,6 +36,7 @@ from fedseal.methods.contract import (
     NodeContext,
     Plan,
     Quantity,
+    predicting_model,
 )
 from fedseal.methods.fedavg import FedAvg
 from fedseal_crypto.encoding import VectorSpec
@@ -121,10 +122,8 @@ class Evaluation:
     def contribute(self, context: NodeContext) -> Contribution:
         """Predict this node's held-out rows and sum up."""
         plan = context.plan
-        model = self.trainer.node_model(plan.published[TRAINING_STAGE], context.local_state)
         examples = plan.examples(context.data.held_out)
-        if isinstance(self.trainer, AdaptingMethod):
-            model = self.trainer.adapted_model(context, model, examples.inputs)
+        model = predicting_model(self.trainer, context, plan.published[TRAINING_STAGE], examples.inputs)
         sums = prediction_sums(plan.require_learner().predict(model, examples.inputs), examples.labels)
         return Contribution(
             values={

@@ -22,6 +22,7 @@ import structlog
 from fedseal.documents import read_job
 from fedseal.errors import PeerFault, PlatformError, RemoteError
 from fedseal.foreign import fitted
+from fedseal.node.local_state import NO_VECTOR
 from fedseal.node.opening import (
     Fetching,
     NodeSelf,
@@ -329,20 +330,24 @@ class Agent:
         if watch is None or watch.address != address:
             return  # compared before, or of a process of this node that is gone with its vector
         try:
-            if len(own.statement) > STATEMENT_BYTES:
+            if max(len(own.statement), len(own.roll)) > STATEMENT_BYTES:
                 raise ScalarsWrong(f"{address}: a statement of scalars is larger than any can be")
             signed = accepted_job(address.job, me)
             checks = KeyChecks(federation=me.federation, trust=me.trust, clock=me.clock)
-            watch.check(own.statement, custodian=str(signed.document.custodian), name=me.name, checks=checks)
+            custodian = str(signed.document.custodian)
+            if own.roll and not own.statement:
+                watch.check_absent(own.roll, custodian=custodian, name=me.name, checks=checks)
+            else:
+                watch.check(own.statement, custodian=custodian, name=me.name, checks=checks)
         except StorageError:
             raise
         except _OWN_ERRORS as error:
             self._distrust(address, error)
         else:
             self._watch = None
-            if watch.kept is not None:
-                me.local_states.keep_vector(address, watch.kept)
-            me.ledger.attempts.scalars_right(address, sha256_hex(own.statement), now=me.clock())
+            if watch.scalars.asked.keep:
+                me.local_states.keep_vector(address, watch.kept if own.statement else NO_VECTOR)
+            me.ledger.attempts.scalars_right(address, sha256_hex(own.statement or own.roll), now=me.clock())
 
     def _distrust(self, address: RoundAddress, error: Exception) -> None:
         """Take no further part in a job, with what speaks against its coordinator in the log."""

@@ -38,6 +38,10 @@ class KeptVector:
     ciphertext: bytes
 
 
+NO_VECTOR = KeptVector(values=np.zeros(0), ciphertext=b"")
+"""Stands for a vector about which nothing was opened, so that there are no products with it."""
+
+
 class LocalStates:
     """One folder per job below ``folder``."""
 
@@ -83,7 +87,13 @@ class LocalStates:
         if not path.exists():
             return None
         tensors = safetensors.numpy.load(path.read_bytes())
+        if not tensors["ciphertext"].size:
+            return None
         return KeptVector(values=tensors["values"], ciphertext=tensors["ciphertext"].tobytes())
+
+    def settled(self, job: str, stage: str, round_: int) -> bool:
+        """Whether this node knows what was opened about its vector of that round, be it nothing."""
+        return self._vector(job, stage, round_).exists()
 
     def forget(self, job: str) -> None:
         """Remove everything of a job that has ended."""

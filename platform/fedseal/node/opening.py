@@ -43,6 +43,7 @@ from fedseal.methods import (
     stage_plan,
     unpack_broadcast,
 )
+from fedseal.methods.judging import ScalarsAsked
 from fedseal.node.attempts import EarlierAttempt
 from fedseal.node.data import DataRoom
 from fedseal.node.ledger import NodeLedger
@@ -51,6 +52,7 @@ from fedseal.node.own_models import OwnModels, personal_model
 from fedseal.node.sealed import CheckedKey, KeyChecks, KeyOffer, KeyRing, OwnScalars, Seal, check_key, scalar_terms
 from fedseal.plans import plan_digest
 from fedseal.protection import RoundLayout, ScalarKey, round_layout
+from fedseal.protection.scalars import ScalarTerms
 from fedseal.rounds import RoundAddress
 from fedseal.trust import Clock, Trust
 from fedseal.wire._generated import coordination_pb2 as pb
@@ -196,9 +198,7 @@ def open_attempt(offer: RoundOffer, fetch: Fetching, me: NodeSelf) -> OpenedAtte
     plan = stage_plan(signed.document, schema, stage, round=offer.address.round)
     received = _receive(offer, fetch.broadcast, plan, programme(signed.document))  # (7)
     layout = _check_layout(offer, stage, received.plan)  # (6)
-    agreed = scalar_terms(stage, received.plan, received.tensors, key)
-    if agreed is not None and agreed[0].paired:
-        _require_vector(offer.address, me)
+    agreed = _agreed_scalars(offer, stage, received, key, me)
     seal = None if key is None else _seal(offer, signed, key, fetch.key, layout, members, me)
     limits, identity = limits_of(rules.protection), me.key_named(members.get(ClientId(me.name)))
     client: MaskingClient | SealedClient
@@ -247,15 +247,22 @@ def _earlier_vector(address: RoundAddress, me: NodeSelf) -> KeptVector | None:
     return me.local_states.vector_of(address.job, address.stage, address.round - 1)
 
 
-def _require_vector(address: RoundAddress, me: NodeSelf) -> None:
-    """Refuse numbers about a vector that has left this node and that it cannot compare them with any more."""
-    before = address.round - 1
-    if _earlier_vector(address, me) is None and me.ledger.attempts.released(address.job, address.stage, before):
+def _agreed_scalars(
+    offer: RoundOffer, stage: Stage, received: ReceivedBroadcast, key: CheckedKey | None, me: NodeSelf
+) -> tuple[ScalarsAsked, ScalarTerms] | None:
+    """The numbers of the round; none about a vector that has left this node and that it cannot compare any more."""
+    agreed = scalar_terms(stage, received.plan, received.tensors, key)
+    if agreed is None or not agreed[0].paired:
+        return agreed
+    address, before = offer.address, offer.address.round - 1
+    settled = me.local_states.settled(address.job, address.stage, before)
+    if not settled and me.ledger.attempts.released(address.job, address.stage, before):
         sentence = (
             f"{address}: numbers about this node's vector of the round before are asked, and it was not told which "
             "were opened then, or was restarted before it could compare; it takes part again from the next round on"
         )
         raise RefusalError(sentence)
+    return agreed
 
 
 def _seal(
@@ -482,8 +489,7 @@ def _contribution(
     own = personal_model(
         signed,
         stage,
-        received.plan,
-        local_state=context.local_state,
+        context,
         schema_digest=me.data.registration(signed.document.dataset).schema_digest,
     )
     if own is not None:

@@ -16,9 +16,9 @@ import numpy as np
 from fedseal.documents import SignedJob
 from fedseal.errors import SetupError
 from fedseal.files import make_folder, read_limited, write_atomic
-from fedseal.learning import NamedTensors, Origin, build_model, model_bytes
+from fedseal.learning import Origin, build_model, model_bytes
 from fedseal.learning.model_file import MODEL_BYTES, read_model
-from fedseal.methods import Plan, Stage
+from fedseal.methods import NodeContext, Stage, own_model
 from fedseal.methods.contract import STATISTICS_STAGE, TRAINING_STAGE
 from fedseal.methods.evaluation import Evaluation
 from fedseal_crypto.digests import Digest, parse_digest, sha256_hex
@@ -80,9 +80,7 @@ class OwnModels:
         return self._folder / f"{parse_digest(job)}{_SUFFIX}"
 
 
-def personal_model(
-    signed: SignedJob, stage: Stage, plan: Plan, *, local_state: NamedTensors, schema_digest: str
-) -> bytes | None:
+def personal_model(signed: SignedJob, stage: Stage, context: NodeContext, *, schema_digest: str) -> bytes | None:
     """The node's own model, when ``stage`` is the evaluation; None if it is no other than the common one.
 
     Raises:
@@ -90,8 +88,9 @@ def personal_model(
     """
     if not isinstance(stage.method, Evaluation):
         return None
+    plan = context.plan
     common = plan.published[TRAINING_STAGE]
-    own = stage.method.trainer.node_model(common, local_state)
+    own = own_model(stage.method.trainer, context, common)
     if all(np.array_equal(own[name], common[name]) for name in common):
         return None
     model = build_model(

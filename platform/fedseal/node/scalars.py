@@ -3,7 +3,8 @@
 The custodian cannot tell whether an encrypted number was computed from the contribution: it never has that ciphertext.
 The node has the vector itself. It is handed the custodian's signed statement before the sum is asked for, computes the
 numbers again, and takes no further part in the job when one is another, or when the round completes and no statement
-came. What it was handed is the evidence, and goes into its log.
+came. What it was handed is the evidence, and goes into its log. If its ciphertext came too late, or was refused, the
+custodian signs that no number about it was opened, and none of that round can be any more.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from fedseal.errors import PeerFault
 from fedseal.node.local_state import KeptVector
 from fedseal.node.sealed import KeyChecks, OwnScalars
 from fedseal.protection import Judge
-from fedseal.protection.scalars import OwnVectors, own_errors, read_scalars, terms_digest
+from fedseal.protection.scalars import OwnVectors, own_errors, read_roll, read_scalars, terms_digest
 from fedseal.rounds import RoundAddress
 
 
@@ -47,11 +48,31 @@ class ScalarWatch:
         second = ciphertext[-scalars.terms.plan.bundle_bytes :]
         return cls(address=address, scalars=scalars, second=sha256(second).hexdigest())
 
+    def check_absent(self, roll: bytes, *, custodian: str, name: str, checks: KeyChecks) -> None:
+        """Check the custodian's word that it opened no number about this node in the round.
+
+        Raises:
+            ScalarsWrong: it says nothing of this node, or of another round.
+            PeerError: the custodian's signature or certificate does not verify.
+        """
+        listed = read_roll(roll, _judge(custodian, checks))
+        wanted = {
+            "federation": checks.federation,
+            "job": self.address.job,
+            "stage": self.address.stage,
+            "round": self.address.round,
+            "attempt": self.address.attempt,
+        }
+        for field, value in wanted.items():
+            if getattr(listed, field) != value:
+                raise ScalarsWrong(f"{self.address}: the list of members is of another {field} than this node's", roll)
+        if name not in listed.absent:
+            sentence = f"{self.address}: numbers were opened about this node, and it was not told which"
+            raise ScalarsWrong(sentence, roll)
+
     @property
-    def kept(self) -> KeptVector | None:
-        """What to keep for the next round's products, once the numbers are right; None if it asks for none."""
-        if not self.scalars.asked.keep:
-            return None
+    def kept(self) -> KeptVector:
+        """What to keep for the next round's products, once the numbers are right."""
         return KeptVector(values=self.scalars.vector, ciphertext=bytes.fromhex(self.second))
 
     def check(self, statement: bytes, *, custodian: str, name: str, checks: KeyChecks) -> None:
@@ -61,9 +82,7 @@ class ScalarWatch:
             ScalarsWrong: it is about something else, or a number is not this vector's.
             PeerError: the custodian's signature or certificate does not verify.
         """
-        trust = checks.trust
-        judge = Judge(root=trust.root, revocations=trust.revocations, custodian=custodian, now=checks.clock())
-        opened = read_scalars(statement, judge)
+        opened = read_scalars(statement, _judge(custodian, checks))
         wanted = {
             "federation": checks.federation,
             "job": self.address.job,
@@ -87,3 +106,8 @@ class ScalarWatch:
         wrong = own_errors(opened, self.scalars.terms, self.scalars.asked, own)
         if wrong:
             raise ScalarsWrong(f"{self.address}: {wrong}; somebody had another number opened in its place", statement)
+
+
+def _judge(custodian: str, checks: KeyChecks) -> Judge:
+    trust = checks.trust
+    return Judge(root=trust.root, revocations=trust.revocations, custodian=custodian, now=checks.clock())

@@ -38,6 +38,7 @@ from fedseal_governance.jobs import JobDocument
 from fedseal_governance.vocabulary import Protection
 
 SCALARS_TYPE = "application/vnd.fedseal.opened-scalars+json"
+ROLL_TYPE = "application/vnd.fedseal.scalar-roll+json"
 TERMS_BYTES = 64 << 10
 SCALAR_PARAMETERS = "ckks-8192-scalars"
 
@@ -193,6 +194,24 @@ class OpenedScalars(Statement):
     at: Name
 
 
+class ScalarRoll(Statement):
+    """About which members of a round no number was opened; in no other attempt at it is any.
+
+    Attributes:
+        request: Digest of the request that is answered, which is about the other members.
+        absent: Their names.
+    """
+
+    type_: Literal["fedseal/scalar-roll/1"] = Field(alias="type", default="fedseal/scalar-roll/1")
+    federation: Name
+    job: Hex
+    stage: Name
+    round: Count
+    attempt: Count
+    request: Hex
+    absent: tuple[Name, ...]
+
+
 def scalar_parameters() -> Parameters:
     """The encryption parameters of scalars."""
     return parameters_named(SCALAR_PARAMETERS)
@@ -292,6 +311,21 @@ class Operands:
 
     ciphertext: bytes
     earlier: bytes = b""
+
+
+def sign_roll(statement: ScalarRoll, *, key: IdentityKey, certificate_pem: bytes) -> bytes:
+    """Sign about whom no number was opened."""
+    return sign_statement(ROLL_TYPE, statement, key, certificate_pem)
+
+
+def read_roll(data: bytes, judge: Judge) -> ScalarRoll:
+    """Verify who signed and read it.
+
+    Raises:
+        PeerFault: it is not such a statement, or another party signed it.
+        PeerError: envelope, certificate or signature do not verify.
+    """
+    return read_statement(data, ROLL_TYPE, ScalarRoll, judge)
 
 
 def own_scalars(data: bytes) -> OpenedScalars:

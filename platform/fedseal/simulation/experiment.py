@@ -94,6 +94,7 @@ class Partition(Document):
         classes_per_node: of ``classes``.
         rows_per_node: each node gets at most this many; 0 deals out all rows.
         minimum_rows: of ``dirichlet``: drawn again until each node has as many.
+        unseen: further nodes, dealt rows like the others, that never train; see `Measures.own_rows`.
     """
 
     kind: PartitionKind = PartitionKind.IID
@@ -102,6 +103,7 @@ class Partition(Document):
     classes_per_node: Annotated[int, Field(ge=1, le=1000)] = 2
     rows_per_node: Annotated[int, Field(ge=0, le=MAX_ROWS)] = 0
     minimum_rows: Annotated[int, Field(ge=1, le=MAX_ROWS)] = 10
+    unseen: Annotated[int, Field(ge=0, le=MAX_NODES)] = 0
 
     @model_validator(mode="after")
     def _nodes_are_said(self) -> "Partition":
@@ -109,6 +111,8 @@ class Partition(Document):
             wanted = "the sites are the nodes" if self.nodes else "nobody says how many nodes there are"
             remedy = "remove `nodes`" if self.nodes else "write `nodes`"
             raise fault(f"with `kind: {self.kind.value}` {wanted}", remedy, key="nodes")
+        if self.kind is PartitionKind.NATURAL and self.unseen:
+            raise fault("with `kind: natural` the sites are the nodes", "remove `unseen`", key="unseen")
         return self
 
     @model_validator(mode="after")
@@ -168,11 +172,15 @@ class Measures(Document):
 
     Attributes:
         every: rounds between evaluations on the test rows; the last round is always evaluated.
-        own_rows: also each node's own model on test rows dealt out like its training rows (mean and worst node).
+        own_rows: also each node's own model on test rows dealt out like its training rows (mean and worst node, and
+            how well all are calibrated together); the same for nodes that never trained.
+        own_count: with ``own_rows``: as many test rows for each node, where there are enough of its classes; 0 for as
+            many as it has training rows.
     """
 
     every: Annotated[int, Field(ge=1, le=10_000)] = 1
     own_rows: bool = False
+    own_count: Annotated[int, Field(ge=0, le=MAX_ROWS)] = 0
 
 
 class Experiment(Document):

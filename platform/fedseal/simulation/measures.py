@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from fedseal.learning.metrics import evaluate, exact_auc
 from fedseal.learning.tensors import NamedTensors
-from fedseal.methods.contract import NOTHING, AdaptingMethod, NodeContext, Plan
+from fedseal.methods.contract import NOTHING, Method, NodeContext, Plan, predicting_model
 from fedseal.simulation.setting import Setting
 
 
@@ -18,8 +18,9 @@ def measure(
         ``accuracy``, ``log_loss``, ``calibration_error``, with two classes ``auc``; under a backdoor attack
         ``attack_success`` (share of triggered test rows of other classes that are taken for the target) and
         ``backdoor_accuracy`` (share of triggered rows that keep their label); with own test rows
-        ``own_accuracy_mean`` and ``own_accuracy_worst`` over nodes, each with its own model (adapted, if the method
-        adapts).
+        ``own_accuracy_mean`` and ``own_accuracy_worst`` over nodes, each with its own model (fitted or adapted, if the
+        method does that), and ``own_calibration_error`` of all these predictions together; the same as
+        ``unseen_...`` of nodes that never trained.
     """
     exported = setting.method.export(plan, state)
     model = setting.method.node_model(exported, NOTHING)
@@ -60,23 +61,35 @@ def _backdoor(setting: Setting, plan: Plan, model: NamedTensors) -> dict[str, fl
 def _own(
     setting: Setting, plan: Plan, exported: NamedTensors, local_states: dict[str, NamedTensors]
 ) -> dict[str, float]:
-    accuracies = [
-        _own_accuracy(setting, setting.context(name, plan, NOTHING, local_states.get(name, NOTHING)), exported)
-        for name, data in sorted(setting.nodes.items())
-        if data.held_out.row_count and name not in setting.attackers
-    ]
-    if not accuracies:
+    honest = {name: data for name, data in setting.nodes.items() if name not in setting.attackers}
+    found = {}
+    for label, nodes in (("own", honest), ("unseen", setting.unseen)):
+        contexts = [
+            setting.context(name, plan, NOTHING, local_states.get(name, NOTHING))
+            for name, data in sorted(nodes.items())
+            if data.held_out.row_count
+        ]
+        found.update({f"{label}_{name}": value for name, value in _figures(setting.method, contexts, exported).items()})
+    return found
+
+
+def _figures(method: Method, contexts: list[NodeContext], exported: NamedTensors) -> dict[str, float]:
+    """Of each node's own model on its own test rows."""
+    if not contexts:
         return {}
-    return {"own_accuracy_mean": float(np.mean(accuracies)), "own_accuracy_worst": float(min(accuracies))}
-
-
-def _own_accuracy(setting: Setting, context: NodeContext, exported: NamedTensors) -> float:
-    plan, method = context.plan, setting.method
-    examples = plan.examples(context.data.held_out)
-    model = method.node_model(exported, context.local_state)
-    if isinstance(method, AdaptingMethod):
-        model = method.adapted_model(context, model, examples.inputs)
-    return evaluate(plan.require_learner().predict(model, examples.inputs), examples.labels).accuracy
+    accuracies, probabilities, labels = [], [], []
+    for context in contexts:
+        examples = context.plan.examples(context.data.held_out)
+        model = predicting_model(method, context, exported, examples.inputs)
+        probabilities.append(context.plan.require_learner().predict(model, examples.inputs))
+        labels.append(examples.labels)
+        accuracies.append(evaluate(probabilities[-1], examples.labels).accuracy)
+    together = evaluate(np.concatenate(probabilities), np.concatenate(labels))
+    return {
+        "accuracy_mean": float(np.mean(accuracies)),
+        "accuracy_worst": float(min(accuracies)),
+        "calibration_error": together.calibration_error,
+    }
 
 
 def _classes(probabilities: NDArray[np.float64]) -> NDArray[np.intp]:

@@ -6,7 +6,7 @@ the node contributes.
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -50,6 +50,7 @@ from fedseal_governance.vocabulary import Protection as JobProtection
 PURPOSE = "DUO:0000006"
 EPOCHS_SETTING = "local_epochs"
 CUSTODIAN = "custodian"
+UNSEEN = "unseen-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +67,7 @@ class Setting:
         attackers: By node.
         attack: What they do.
         poisoned: The attackers' rows while they attack, by node.
+        unseen: Rows by node of further nodes that never train.
     """
 
     experiment: Experiment
@@ -77,6 +79,7 @@ class Setting:
     attackers: Mapping[str, Attacker]
     attack: Attack | None
     poisoned: Mapping[str, JobData]
+    unseen: Mapping[str, JobData] = field(default_factory=dict)
 
     @cached_property
     def method(self) -> Method:
@@ -143,7 +146,8 @@ class Setting:
         )
 
     def _rows(self, node: str, round_index: int) -> JobData:
-        return self.poisoned.get(node, self.nodes[node]) if self.attacks_in(round_index) else self.nodes[node]
+        rows = self.unseen[node] if node in self.unseen else self.nodes[node]
+        return self.poisoned.get(node, rows) if self.attacks_in(round_index) else rows
 
 
 def make_setting(experiment: Experiment, source: Source, seed: int) -> Setting:
@@ -156,7 +160,10 @@ def make_setting(experiment: Experiment, source: Source, seed: int) -> Setting:
     target = source.schema.target
     if target is None:
         raise ExperimentUnsuitable("The data has no target, so there is nothing to learn.")
-    nodes = _nodes(experiment, source, seed)
+    everyone = _nodes(experiment, source, seed)
+    made = experiment.partition.unseen > 0  # a site may have any name
+    unseen = {name: rows for name, rows in everyone.items() if made and name.startswith(UNSEEN)}
+    nodes = {name: rows for name, rows in everyone.items() if name not in unseen}
     if experiment.protection.has_protocol:
         masking_group(*counts(experiment, len(nodes)))
     job = _job(experiment, source, nodes, seed)
@@ -178,6 +185,7 @@ def make_setting(experiment: Experiment, source: Source, seed: int) -> Setting:
         attackers=attackers,
         attack=attack,
         poisoned=poisoned,
+        unseen=unseen,
     )
 
 
@@ -209,29 +217,35 @@ def _nodes(experiment: Experiment, source: Source, seed: int) -> dict[str, JobDa
         _first(join(source.training), experiment.data.training_rows, key="training_rows"),
         join(source.test),
     )
-    parts = deal(experiment.partition, training.labels(target), seed=seed)
+    count = experiment.partition.nodes
+    many = experiment.partition.model_copy(update={"nodes": count + experiment.partition.unseen})
+    parts = deal(many, training.labels(target), seed=seed)
     width = max(2, len(str(len(parts) - 1)))
     dealt = {}
     generator = np.random.Generator(np.random.Philox(node_seed(seed, "own test rows", "simulation", 0)))
     labels = test.labels(target)
     for number, part in enumerate(parts):
         rows = take(training, part)
-        like = _alike(rows.labels(target), labels, generator) if own else np.zeros(0, dtype=np.intp)
-        dealt[f"node-{number:0{width}}"] = JobData(training=rows, held_out=take(test, like))
+        wanted = rows.labels(target)
+        most = experiment.measures.own_count or len(wanted)
+        like = _alike(wanted, most, labels, generator) if own else np.zeros(0, dtype=np.intp)
+        name = f"node-{number:0{width}}" if number < count else f"{UNSEEN}{number - count:0{width}}"
+        dealt[name] = JobData(training=rows, held_out=take(test, like))
     return dealt
 
 
 def _alike(
     wanted: "np.ndarray[tuple[int], np.dtype[np.float64]]",
+    most: int,
     labels: "np.ndarray[tuple[int], np.dtype[np.float64]]",
     generator: np.random.Generator,
 ) -> "np.ndarray[tuple[int], np.dtype[np.intp]]":
-    """Numbers of test rows with the same shares of classes as ``wanted``, as many as there are."""
+    """Numbers of test rows with the same shares of classes as ``wanted``: ``most``, or as many as there are."""
     classes, counts = np.unique(wanted, return_counts=True)
     pools = {value: np.flatnonzero(labels == value) for value in classes}
     scale = min((len(pools[value]) / count for value, count in zip(classes, counts, strict=True)), default=0.0)
     chosen = [
-        generator.permutation(pools[value])[: math.floor(count * min(scale, 1.0))]
+        generator.permutation(pools[value])[: math.floor(count * min(scale, most / max(1, len(wanted))))]
         for value, count in zip(classes, counts, strict=True)
     ]
     return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, dtype=np.intp)

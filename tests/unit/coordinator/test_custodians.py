@@ -126,7 +126,10 @@ class Bridge:
     def deliver_scalars(self, delivery: pb.ScalarDelivery) -> None:
         address = address_from_wire(delivery.address)
         statements = tuple(delivery.statements)
-        self._bring(ScalarsDelivered(custodian=CUSTODIAN, job=address.job, address=address, statements=statements))
+        event = ScalarsDelivered(
+            custodian=CUSTODIAN, job=address.job, address=address, statements=statements, roll=delivery.roll
+        )
+        self._bring(event)
 
     def _bring(self, event: Event) -> None:
         self.play.deliver(self.lie(event))

@@ -23,8 +23,9 @@ from fedseal.methods.contract import DisclosureStatement, NodeContext, Quantity
 from fedseal.methods.in_process import run_in_process
 from fedseal.methods.judging import Judgement, Numbers, Scalar, ScalarsAsked
 from fedseal.methods.screening import Screening
-from fedseal.protection.scalars import own_scalars, sign_scalars
+from fedseal.protection.scalars import ScalarRoll, own_scalars, sign_roll, sign_scalars
 from fedseal.rounds import RoundAddress
+from fedseal_crypto.dsse import SignedDocument
 from fedseal_crypto.homomorphic import Operation, PublicContext, RealPlan, encrypt_reals
 from fedseal_crypto.homomorphic._frames import HEADER_BYTES
 from fedseal_crypto.identity import PartyKind
@@ -223,6 +224,13 @@ def restated(event: ScalarsDelivered, party: Enrolled, **changed: object) -> Sca
     return replace(event, statements=(statement, *event.statements[1:]))
 
 
+def rolled(event: ScalarsDelivered, party: Enrolled, **changed: object) -> ScalarsDelivered:
+    """The delivery with some fields of its list of absent members changed, signed by ``party``."""
+    payload = SignedDocument.from_json(event.roll).payload
+    roll = ScalarRoll.model_validate_json(payload).model_copy(update=changed)
+    return replace(event, roll=sign_roll(roll, key=party.key, certificate_pem=party.identity_pem))
+
+
 def wrong_deliveries(event: ScalarsDelivered, consortium: Consortium) -> list[tuple[ScalarsDelivered, str]]:
     """What a custodian, or somebody in its place, may bring instead of the right statements."""
     party = consortium.parties[CUSTODIAN]
@@ -250,6 +258,9 @@ def wrong_deliveries(event: ScalarsDelivered, consortium: Consortium) -> list[tu
         (restated(event, party, values={**norm, "weight": 1.0}), "opened other scalars than it was asked for"),
         (restated(event, party, node=NODES[4]), "states scalars of other nodes than it was asked for"),
         (replace(event, statements=event.statements[1:]), "states scalars of other nodes"),
+        (rolled(event, party, absent=()), "lists another absent of scalars than was asked for"),
+        (rolled(event, party, round=1), "lists another round of scalars than was asked for"),
+        (rolled(event, consortium.parties[SITES[0]]), f"is signed by node/{SITES[0]}"),
         (replace(event, statements=event.statements[::-1]), "states scalars of other nodes"),
         (restated(event, consortium.parties[SITES[0]]), f"is signed by node/{SITES[0]}"),
         (replace(event, custodian="other"), "are not asked for, or of another custodian"),
@@ -309,5 +320,5 @@ def test_lies_of_the_custodian_and_of_nodes_count_for_nothing(
     statements = opened.details["statements"]
     assert isinstance(statements, dict)
     assert sorted(statements) == list(SITES[:3])
-    for name in SITES[:3]:
-        assert made[0].member(name).site.audit("scalars.wrong") == []
+    for name in SITES:
+        assert made[0].member(name).site.audit("scalars.wrong") == [], "the last was told that nothing was opened"

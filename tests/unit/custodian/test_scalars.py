@@ -94,6 +94,15 @@ class Second:
     before: Collection | None
     public: PublicContext
 
+    def computed(self, name: ClientId, evaluation: EvaluationContext) -> bytes:
+        """The encrypted numbers about one node."""
+        own, plan = self.bundles[name], self.terms.plan
+        norm = evaluation.squared_norm(own, plan)
+        if self.before is None:
+            return norm + evaluation.inner_product_with_public(own, DIRECTION, plan)
+        other = self.before.bundles[name] if self.terms.shape == self.before.terms.shape else own
+        return norm + (evaluation.inner_product(own, other, plan) if self.earlier[name] else b"")
+
 
 Collecting = Callable[..., Collection]
 
@@ -141,16 +150,7 @@ def collect(new_house: Callable[..., House]) -> Collecting:
             for name, bundle in second.bundles.items()
         }
         round_ = play(house, world, beside=beside)
-        parts, plan = [], second.terms.plan
-        for name in round_.survivors:
-            own = second.bundles[name]
-            parts.append(evaluation.squared_norm(own, plan))
-            if before is None:
-                parts.append(evaluation.inner_product_with_public(own, DIRECTION, plan))
-            elif second.earlier[name]:
-                other = before.bundles[name] if second.terms.shape == before.terms.shape else own
-                parts.append(evaluation.inner_product(own, other, plan))
-        data = b"".join(parts)
+        data = b"".join(second.computed(name, evaluation) for name in round_.survivors)
         return Collection(
             house,
             job,

@@ -11,7 +11,15 @@ from fedseal.methods.judging import Scalar, ScalarsAsked
 from fedseal.node.local_state import KeptVector
 from fedseal.node.scalars import ScalarsWrong, ScalarWatch
 from fedseal.node.sealed import KeyChecks, OwnScalars
-from fedseal.protection.scalars import OpenedScalars, ScalarTerm, ScalarTerms, sign_scalars, terms_digest
+from fedseal.protection.scalars import (
+    OpenedScalars,
+    ScalarRoll,
+    ScalarTerm,
+    ScalarTerms,
+    sign_roll,
+    sign_scalars,
+    terms_digest,
+)
 from fedseal.rounds import RoundAddress
 from fedseal.wire._generated import coordination_pb2 as pb
 from fedseal_crypto.digests import Digest, sha256_hex
@@ -221,5 +229,41 @@ def test_a_product_is_compared_with_the_vector_of_the_round_before(scene: Scene)
     for kept, changed, sentence in wrong:
         with pytest.raises(ScalarsWrong, match=sentence):
             check(kept, **changed)
-    assert scene.watch.kept is not None
     assert scene.watch.kept.ciphertext.hex() == scene.watch.second
+
+
+def test_the_custodians_word_that_nothing_was_opened(scene: Scene) -> None:
+    """For a node whose ciphertext came too late; it counts for its own attempt only, and only by the custodian."""
+    site, address = scene.site, scene.watch.address
+
+    def told(*, by: str = CUSTODIAN, **changed: object) -> str:
+        asked = replace(scene.watch.scalars.asked, keep=True)
+        site.agent._watch = replace(scene.watch, scalars=replace(scene.watch.scalars, asked=asked))
+        fields = {
+            "federation": "hearts",
+            "job": address.job,
+            "stage": address.stage,
+            "round": address.round,
+            "attempt": address.attempt,
+            "request": sha256_hex(b"request"),
+            "absent": (site.name,),
+        }
+        party = site.consortium.parties[by]
+        statement = ScalarRoll.model_validate({**fields, **changed})
+        roll = sign_roll(statement, key=party.key, certificate_pem=party.identity_pem)
+        site.agent.handle(pb.Instruction(own_scalars=pb.OwnScalars(address=address.to_wire(), roll=roll)))
+        wrong = site.audit("scalars.wrong")
+        return str(wrong[-1].details["sentence"]) if wrong else ""
+
+    assert told() == ""
+    scene.end_round()
+    assert scene.outcome == ""
+    (entry,) = site.audit("scalars.compared")
+    assert entry.details["statement"]
+    assert site.me.local_states.vector_of(scene.job, address.stage, address.round) is None
+    assert site.me.local_states.settled(scene.job, address.stage, address.round)
+    assert "numbers were opened about this node, and it was not told which" in told(absent=("hungary",))
+    assert "takes no further part" in scene.outcome
+    assert "of another attempt than this node's" in told(attempt=1)
+    assert "of another job than this node's" in told(job="0" * 64)
+    assert "signed by custodian/another" in told(by="another")

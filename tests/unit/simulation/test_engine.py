@@ -150,3 +150,22 @@ def test_natural_sites_with_own_rows(setting: Make) -> None:
     last = list(figures.rounds())[-1].figures
     assert 0 < last["own_accuracy_worst"] <= last["own_accuracy_mean"] <= 1
     assert {"accuracy", "auc", "log_loss"} <= set(last)
+
+
+def test_nodes_that_never_train_are_dealt_rows_like_the_others_and_measured(setting: Make) -> None:
+    where = setting(
+        partition="{kind: iid, nodes: 5, unseen: 2}",
+        measures="{own_rows: true, own_count: 40}",
+        method="{name: metavd, rounds: 2, settings: {local_epochs: 1, hidden: 4}}",
+        learner=TABULAR,
+    )
+    assert set(where.unseen) == {"unseen-00", "unseen-01"}
+    assert len(where.nodes) == 5 == len(where.job.nodes)
+    ids = [set(data.training.record_ids) for data in (*where.nodes.values(), *where.unseen.values())]
+    assert sum(len(one) for one in ids) == len(set.union(*ids))
+    assert all(36 <= data.held_out.row_count <= 40 for data in where.unseen.values())
+    last = list(Simulation(setting=where).rounds())[-1]
+    assert set(last.state.nodes) == set(where.nodes)
+    for label in ("own", "unseen"):
+        assert 0 < last.figures[f"{label}_accuracy_worst"] <= last.figures[f"{label}_accuracy_mean"] <= 1
+        assert 0 < last.figures[f"{label}_calibration_error"] < 1

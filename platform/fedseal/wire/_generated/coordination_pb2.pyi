@@ -226,13 +226,17 @@ Global___Instruction: _TypeAlias = Instruction  # noqa: Y015
 
 @_typing.final
 class OwnScalars(_message.Message):
-    """The custodian's signed statement of the numbers that it opened about this node's contribution."""
+    """The custodian's signed statement of the numbers that it opened about this node's contribution; or, for a member about
+    which it opened none, its signed list of those.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ADDRESS_FIELD_NUMBER: _builtins.int
     STATEMENT_FIELD_NUMBER: _builtins.int
+    ROLL_FIELD_NUMBER: _builtins.int
     statement: _builtins.bytes
+    roll: _builtins.bytes
     @_builtins.property
     def address(self) -> Global___RoundAddress: ...
     def __init__(
@@ -240,10 +244,11 @@ class OwnScalars(_message.Message):
         *,
         address: Global___RoundAddress | None = ...,
         statement: _builtins.bytes = ...,
+        roll: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["address", b"address"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "statement", b"statement"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "roll", b"roll", "statement", b"statement"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -274,19 +274,25 @@ class ScalarDelivery(_message.Message):
 
     ADDRESS_FIELD_NUMBER: _builtins.int
     STATEMENTS_FIELD_NUMBER: _builtins.int
+    ROLL_FIELD_NUMBER: _builtins.int
+    roll: _builtins.bytes
+    """the signed list of the members of the round that are not in it"""
     @_builtins.property
     def address(self) -> Global___SumAddress: ...
     @_builtins.property
-    def statements(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def statements(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """of each member in the request"""
+
     def __init__(
         self,
         *,
         address: Global___SumAddress | None = ...,
         statements: _abc.Iterable[_builtins.bytes] | None = ...,
+        roll: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["address", b"address"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "statements", b"statements"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "roll", b"roll", "statements", b"statements"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
